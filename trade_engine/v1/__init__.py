@@ -1,0 +1,1 @@
+"""The generated messages and services of the contract, trade_engine.v1."""
