@@ -1,0 +1,209 @@
+"""Verification: the chain holds, and the tables say what the journal says.
+
+The journal is walked from its first entry: sequences dense, each hash recomputed, every order
+preceded by a decision that approved it, every fill booked again into positions and cash. What
+comes out is compared with the account, its orders, fills and positions as the tables have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any, Protocol
+
+import orjson
+
+from trade_engine.audit.chain import entry_hash
+from trade_engine.audit.findings import UNREADABLE, Findings
+from trade_engine.domain.account import GENESIS_HASH, AccountState, scope_state_from_json
+from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.journal import EntryKind, JournalEntry
+from trade_engine.domain.money import ONE, ZERO, text
+from trade_engine.domain.order import Order, order_id_for
+from trade_engine.domain.position import Position
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.signal import Side
+from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
+
+
+class Booked(Protocol):
+    """What a fill did."""
+
+    @property
+    def cash_change(self) -> Decimal:
+        """What came in; negative: went out."""
+        ...
+
+    @property
+    def realized_pnl(self) -> Decimal:
+        """What it realized, before fees."""
+        ...
+
+
+Book = Callable[[Position, Side, Decimal, Decimal, Decimal, Decimal], Booked]
+"""The ledger: position, side, quantity, price, commission, multiplier."""
+
+
+class Verification:
+    """Takes an account's entries in order; `compare` then holds the tables against them."""
+
+    def __init__(self, account_id: str, book: Book) -> None:
+        self.findings = Findings()
+        self._account_id = account_id
+        self._book = book
+        self._sequence = 0
+        self._hash = GENESIS_HASH
+        self._cash = ZERO
+        self._realized_pnl = ZERO
+        self._fees = ZERO
+        self._limits_version = ""
+        self._trading: dict[Scope, ScopeState] = {}
+        self._filled: dict[str, Decimal] = {}
+        self._orders: dict[str, dict[str, Any]] = {}
+        self._positions: dict[tuple[str, str], Position] = {}
+        self._executions: set[tuple[str, str]] = set()
+        self._multipliers: dict[str, Decimal] = {}
+        self._signals: set[str] = set()
+
+    def take(self, entry: JournalEntry) -> None:
+        """Check the next entry and fold it."""
+        self.findings.count("entries")
+        self._check_chain(entry)
+        try:
+            self._fold(entry, orjson.loads(entry.payload))
+        except UNREADABLE as error:
+            self.findings.add(entry.sequence, f"the payload cannot be read: {error!r}")
+
+    def _fold(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
+        match entry.kind:
+            case EntryKind.ACCOUNT_OPENED:
+                self._cash = Decimal(payload["opening_cash"])
+            case EntryKind.LIMITS_CHANGED:
+                rulebook = Rulebook.from_json(payload)
+                self._limits_version = rulebook.version
+                self._multipliers |= {
+                    each.symbol: each.multiplier for each in rulebook.instruments.values()
+                }
+            case EntryKind.DECISION:
+                self._take_decision(entry, payload)
+            case EntryKind.DELIVERY | EntryKind.CANCEL_REQUESTED | EntryKind.EXECUTION:
+                self._take_order(entry, payload)
+            case EntryKind.TRADING_STATE:
+                trading = scope_state_from_json(payload["state"])
+                self._trading.pop(trading.scope, None)
+                if trading.state is not TradingState.ACTIVE:
+                    self._trading[trading.scope] = trading
+            case EntryKind.REPORT_IGNORED:  # pragma: no branch  the last of all kinds
+                pass
+
+    def exec_ids(self, broker: str) -> set[str]:
+        """The executions of a broker that the journal has booked so far."""
+        return {exec_id for name, exec_id in self._executions if name == broker}
+
+    def compare(
+        self, state: AccountState, orders: Iterable[Order], executions: set[tuple[str, str]]
+    ) -> None:
+        """Hold the tables against the journal; executions are (broker, exec_id) as booked."""
+        add = self.findings.add
+        if (state.sequence, state.head_hash) != (self._sequence, self._hash):
+            add(
+                state.sequence, f"the head is not the last journal entry, which is {self._sequence}"
+            )
+        for name, tabled_sum, folded_sum in (
+            ("cash", state.cash, self._cash),
+            ("realized_pnl", state.realized_pnl, self._realized_pnl),
+            ("fees", state.fees, self._fees),
+        ):
+            if tabled_sum != folded_sum:
+                add(0, f"{name} is {text(tabled_sum)}, the fills make it {text(folded_sum)}")
+        if state.limits_version != self._limits_version:
+            add(0, f"limits_version is {state.limits_version}, not {self._limits_version}")
+        if state.trading != self._trading:
+            add(0, "the trading states are not what was last set")
+        tabled = {order.order_id: order.to_json() for order in orders}
+        for order_id in sorted(tabled.keys() | self._orders.keys()):
+            if tabled.get(order_id) != self._orders.get(order_id):
+                add(0, f"order {order_id} in the table is not what the journal last said of it")
+        for key in sorted(state.positions.keys() | self._positions.keys()):
+            held, folded = state.positions.get(key), self._positions.get(key)
+            if held is None or folded is None or held.to_json() != folded.to_json():
+                add(0, f"position {key[0]} {key[1]} in the table is not the fold of its fills")
+        for broker, exec_id in sorted(executions ^ self._executions):
+            add(0, f"execution {exec_id} of {broker} is not both in the table and in the journal")
+
+    def _check_chain(self, entry: JournalEntry) -> None:
+        expected = self._sequence + 1
+        if entry.sequence != expected:
+            self.findings.add(entry.sequence, f"sequence {expected} is missing before this entry")
+        if entry.prev_hash != self._hash:
+            self.findings.add(entry.sequence, "prev_hash is not the hash of the entry before")
+        digest = entry_hash(
+            self._account_id,
+            entry.sequence,
+            entry.recorded_at_ns,
+            entry.kind,
+            entry.payload,
+            entry.prev_hash,
+        )
+        if digest != entry.hash:
+            self.findings.add(entry.sequence, "the content does not have the recorded hash")
+        self._sequence, self._hash = entry.sequence, entry.hash
+
+    def _take_decision(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
+        decision = payload["decision"]
+        signal_id = decision["signal"]["signal_id"]
+        if signal_id in self._signals:
+            self.findings.add(entry.sequence, f"signal {signal_id} is decided a second time")
+        self._signals.add(signal_id)
+        if (decision["outcome"] == "APPROVED") != (decision["order"] is not None):
+            self.findings.add(entry.sequence, "approval and order do not go together")
+        if decision["order"] is not None:
+            self.findings.count("orders")
+            order_id = decision["order"]["order_id"]
+            if order_id != order_id_for(self._account_id, signal_id):
+                self.findings.add(entry.sequence, f"order {order_id} is not signal {signal_id}'s")
+            self._orders[order_id] = decision["order"]
+
+    def _take_order(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
+        order = payload["order"]
+        if order["order_id"] not in self._orders:
+            self.findings.add(entry.sequence, f"order {order['order_id']} was never approved")
+        self._orders[order["order_id"]] = order
+        if "report" not in payload:
+            return
+        report = ExecutionReport.from_json(payload["report"])
+        if report.exec_type is ExecType.TRADE and report.last_px is not None:
+            self._take_fill(entry, payload, Order.from_json(order), report, report.last_px)
+
+    def _take_fill(
+        self,
+        entry: JournalEntry,
+        payload: dict[str, Any],
+        order: Order,
+        report: ExecutionReport,
+        last_px: Decimal,
+    ) -> None:
+        self.findings.count("fills")
+        execution = (payload["broker"], report.exec_id)
+        if execution in self._executions:
+            self.findings.add(entry.sequence, f"execution {report.exec_id} is booked a second time")
+        self._executions.add(execution)
+        key = (order.strategy_id, order.symbol)
+        position = self._positions.setdefault(key, Position(*key))
+        booked = self._book(
+            position,
+            order.side,
+            report.last_qty,
+            last_px,
+            report.commission,
+            self._multipliers.get(order.symbol, ONE),
+        )
+        self._cash += booked.cash_change
+        self._realized_pnl += booked.realized_pnl
+        self._fees += report.commission
+        if position.to_json() != payload["position"] or text(self._cash) != payload["cash"]:
+            self.findings.add(entry.sequence, "position or cash is not what the fills make it")
+        filled = self._filled.get(order.order_id, ZERO) + report.last_qty
+        self._filled[order.order_id] = filled
+        if order.cum_qty != filled:
+            self.findings.add(entry.sequence, f"CumQty of order {order.order_id} is not its fills'")

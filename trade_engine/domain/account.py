@@ -1,0 +1,98 @@
+"""The state of an account at one journal sequence: what a decision looks at.
+
+It is a fold of the account's journal. Postgres keeps it in tables (the record), Redis as one hash
+(the copy that every replica decides on), the writer in memory while nobody else has written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from trade_engine.domain.money import ZERO, text
+from trade_engine.domain.order import Order
+from trade_engine.domain.position import Position
+from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
+
+GENESIS_HASH = bytes(32)
+"""What the first journal entry of an account is chained to."""
+
+PositionKey = tuple[str, str]
+"""(strategy_id, symbol)"""
+
+
+@dataclass(slots=True)
+class AccountState:
+    """Everything about an account that changes, as of journal entry `sequence`.
+
+    head_hash is that entry's hash. epoch names the record that the state belongs to: a copy with
+    another epoch is of another database. orders holds the open ones only. Money is in `currency`;
+    realized_pnl is gross of fees and over the account's life.
+    """
+
+    account_id: str
+    currency: str
+    epoch: str
+    sequence: int
+    head_hash: bytes
+    cash: Decimal = ZERO
+    realized_pnl: Decimal = ZERO
+    fees: Decimal = ZERO
+    limits_version: str = ""
+    trading: dict[Scope, ScopeState] = field(default_factory=dict)
+    positions: dict[PositionKey, Position] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
+
+    def position(self, strategy_id: str, symbol: str) -> Position:
+        """The position of a strategy in a symbol, made flat if there was none."""
+        key = (strategy_id, symbol)
+        found = self.positions.get(key)
+        if found is None:
+            found = self.positions[key] = Position(strategy_id, symbol)
+        return found
+
+    def summary_json(self) -> dict[str, Any]:
+        """The part of the state that is one per account, in its canonical form."""
+        return {
+            "currency": self.currency,
+            "cash": text(self.cash),
+            "realized_pnl": text(self.realized_pnl),
+            "fees": text(self.fees),
+            "limits_version": self.limits_version,
+            "trading": [
+                scope_state_json(self.trading[scope]) for scope in sorted(self.trading, key=str)
+            ],
+        }
+
+    def read_summary(self, doc: dict[str, Any]) -> None:
+        """Take over what `summary_json` wrote."""
+        self.currency = doc["currency"]
+        self.cash = Decimal(doc["cash"])
+        self.realized_pnl = Decimal(doc["realized_pnl"])
+        self.fees = Decimal(doc["fees"])
+        self.limits_version = doc["limits_version"]
+        states = [scope_state_from_json(each) for each in doc["trading"]]
+        self.trading = {each.scope: each for each in states}
+
+
+def scope_state_json(state: ScopeState) -> dict[str, Any]:
+    """A scope's trading state in its canonical form."""
+    return {
+        "scope": str(state.scope),
+        "state": state.state.value,
+        "reason": state.reason,
+        "operator": state.operator,
+        "set_at_ns": state.set_at_ns,
+    }
+
+
+def scope_state_from_json(doc: dict[str, Any]) -> ScopeState:
+    """Read what `scope_state_json` wrote."""
+    return ScopeState(
+        scope=Scope.parse(doc["scope"]),
+        state=TradingState(doc["state"]),
+        reason=doc["reason"],
+        operator=doc["operator"],
+        set_at_ns=int(doc["set_at_ns"]),
+    )

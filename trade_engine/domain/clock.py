@@ -1,0 +1,19 @@
+"""Time is passed in. Instants are integers: nanoseconds since 1970-01-01T00:00:00Z."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], int]
+"""Returns now, in nanoseconds since the Unix epoch."""
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+def rfc3339(instant_ns: int) -> str:
+    """Write an instant as RFC 3339 in UTC with microseconds."""
+    seconds, rest_ns = divmod(instant_ns, NS_PER_S)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ns // 1000)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,191 @@
+"""A decision: what the engine made of a signal, with every check's numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from trade_engine.domain.money import text
+from trade_engine.domain.order import Order
+from trade_engine.domain.signal import Signal
+
+
+class Outcome(StrEnum):
+    """What became of a signal."""
+
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    NO_ACTION = "NO_ACTION"
+
+
+class Reason(StrEnum):
+    """Why a signal was refused or needs no order: stable codes, documented in docs/refusals.md."""
+
+    TRADING_HALTED = "TRADING_HALTED"
+    REDUCE_ONLY = "REDUCE_ONLY"
+    INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
+    INSTRUMENT_RESTRICTED = "INSTRUMENT_RESTRICTED"
+    CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
+    SIGNAL_STALE = "SIGNAL_STALE"
+    SIGNAL_FROM_FUTURE = "SIGNAL_FROM_FUTURE"
+    STRATEGY_THROTTLED = "STRATEGY_THROTTLED"
+    QUOTE_MISSING = "QUOTE_MISSING"
+    QUOTE_STALE = "QUOTE_STALE"
+    QUOTE_INVALID = "QUOTE_INVALID"
+    MARK_MISSING = "MARK_MISSING"
+    EQUITY_UNKNOWN = "EQUITY_UNKNOWN"
+    SLIPPAGE_LIMIT = "SLIPPAGE_LIMIT"
+    NOT_SHORTABLE = "NOT_SHORTABLE"
+    ORDER_NOTIONAL_LIMIT = "ORDER_NOTIONAL_LIMIT"
+    SYMBOL_POSITION_LIMIT = "SYMBOL_POSITION_LIMIT"
+    GROSS_EXPOSURE_LIMIT = "GROSS_EXPOSURE_LIMIT"
+    LIMIT_NOT_SET = "LIMIT_NOT_SET"
+    SIDE_MISMATCH = "SIDE_MISMATCH"
+    AT_TARGET = "AT_TARGET"
+    BELOW_LOT = "BELOW_LOT"
+
+
+@dataclass(slots=True)
+class CheckResult:
+    """One check's verdict and the numbers that explain it.
+
+    limit is what is allowed, observed what stands now, projected what would stand after the order;
+    None where a check has no such number. source says where the limit was set (file:level).
+    """
+
+    name: str
+    passed: bool
+    scope: str
+    unit: str
+    reason: Reason | None = None
+    limit: Decimal | None = None
+    observed: Decimal | None = None
+    projected: Decimal | None = None
+    source: str = ""
+    message: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form in the journal: what a check has nothing to say of is left out."""
+        doc: dict[str, Any] = {
+            "name": self.name,
+            "passed": self.passed,
+            "scope": self.scope,
+            "unit": self.unit,
+        }
+        if self.limit is not None:
+            doc["limit"] = text(self.limit)
+        if self.observed is not None:
+            doc["observed"] = text(self.observed)
+        if self.projected is not None:
+            doc["projected"] = text(self.projected)
+        if self.source:
+            doc["source"] = self.source
+        if self.reason is not None:
+            doc["reason"] = self.reason.value
+        if self.message:
+            doc["message"] = self.message
+        return doc
+
+    @classmethod
+    def from_json(cls, doc: dict[str, Any]) -> CheckResult:
+        """Read what `to_json` wrote."""
+
+        def number(name: str) -> Decimal | None:
+            return Decimal(doc[name]) if name in doc else None
+
+        return cls(
+            name=doc["name"],
+            passed=doc["passed"],
+            scope=doc["scope"],
+            unit=doc["unit"],
+            reason=Reason(doc["reason"]) if "reason" in doc else None,
+            limit=number("limit"),
+            observed=number("observed"),
+            projected=number("projected"),
+            source=doc.get("source", ""),
+            message=doc.get("message", ""),
+        )
+
+
+@dataclass(slots=True)
+class Sizing:
+    """How the order's size came about. Quantities are signed (BUY positive) but order_quantity.
+
+    capped_by names the constraint that made the order smaller than the target asks; "" if none.
+    """
+
+    reference_price: Decimal
+    current_quantity: Decimal
+    working_quantity: Decimal
+    target_quantity: Decimal
+    order_quantity: Decimal
+    limit_price: Decimal
+    order_notional: Decimal
+    capped_by: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """The canonical form in the journal."""
+        return {
+            "reference_price": text(self.reference_price),
+            "current_quantity": text(self.current_quantity),
+            "working_quantity": text(self.working_quantity),
+            "target_quantity": text(self.target_quantity),
+            "order_quantity": text(self.order_quantity),
+            "limit_price": text(self.limit_price),
+            "order_notional": text(self.order_notional),
+            "capped_by": self.capped_by,
+        }
+
+    @classmethod
+    def from_json(cls, doc: dict[str, str]) -> Sizing:
+        """Read what `to_json` wrote."""
+        numbers = {name: Decimal(doc[name]) for name in doc if name != "capped_by"}
+        return cls(**numbers, capped_by=doc["capped_by"])
+
+
+@dataclass(slots=True)
+class Decision:
+    """The verdict on one signal. sequence is 0 until the journal holds it (or in a what-if)."""
+
+    signal: Signal
+    outcome: Outcome
+    decided_at_ns: int
+    limits_version: str
+    message: str
+    reasons: list[Reason] = field(default_factory=list)
+    checks: list[CheckResult] = field(default_factory=list)
+    sizing: Sizing | None = None
+    order: Order | None = None
+    sequence: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form in the journal, without the sequence, which is the entry's."""
+        return {
+            "signal": self.signal.to_json(),
+            "outcome": self.outcome.value,
+            "decided_at_ns": self.decided_at_ns,
+            "limits_version": self.limits_version,
+            "message": self.message,
+            "reasons": [reason.value for reason in self.reasons],
+            "checks": [check.to_json() for check in self.checks],
+            "sizing": self.sizing.to_json() if self.sizing else None,
+            "order": self.order.to_json() if self.order else None,
+        }
+
+    @classmethod
+    def from_json(cls, doc: dict[str, Any], sequence: int) -> Decision:
+        """Read what `to_json` wrote, from the journal entry at `sequence`."""
+        return cls(
+            signal=Signal.from_json(doc["signal"]),
+            outcome=Outcome(doc["outcome"]),
+            decided_at_ns=int(doc["decided_at_ns"]),
+            limits_version=doc["limits_version"],
+            message=doc["message"],
+            reasons=[Reason(reason) for reason in doc["reasons"]],
+            checks=[CheckResult.from_json(check) for check in doc["checks"]],
+            sizing=Sizing.from_json(doc["sizing"]) if doc["sizing"] else None,
+            order=Order.from_json(doc["order"]) if doc["order"] else None,
+            sequence=sequence,
+        )

@@ -1,0 +1,38 @@
+"""The words of the journal: what kinds of entry there are, and one entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EntryKind(StrEnum):
+    """What an entry of the journal records."""
+
+    ACCOUNT_OPENED = "ACCOUNT_OPENED"
+    LIMITS_CHANGED = "LIMITS_CHANGED"
+    DECISION = "DECISION"
+    DELIVERY = "DELIVERY"
+    CANCEL_REQUESTED = "CANCEL_REQUESTED"
+    EXECUTION = "EXECUTION"
+    REPORT_IGNORED = "REPORT_IGNORED"
+    TRADING_STATE = "TRADING_STATE"
+
+
+ORDER_KINDS = frozenset(
+    {EntryKind.DECISION, EntryKind.DELIVERY, EntryKind.CANCEL_REQUESTED, EntryKind.EXECUTION}
+)
+"""The kinds whose payload carries an order (a DECISION only when it approved one)."""
+
+
+@dataclass(slots=True)
+class JournalEntry:
+    """One entry. payload is canonical JSON text, exactly as it was hashed; hashes are 32 bytes."""
+
+    account_id: str
+    sequence: int
+    recorded_at_ns: int
+    kind: EntryKind
+    payload: bytes
+    prev_hash: bytes
+    hash: bytes

@@ -1,0 +1,122 @@
+"""The rulebook: limits, instruments and accounts as configured, under one version.
+
+The version is the hash of the content. The journal keeps the whole rulebook whenever it changes,
+so that every decision can be made again by the rules of its day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from trade_engine.domain.limits import Level, Limit, Limits, Rate
+from trade_engine.domain.market import Instrument
+from trade_engine.domain.money import text
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTerms:
+    """An account as configured. opening_cash is what its ledger starts with."""
+
+    account_id: str
+    currency: str
+    opening_cash: Decimal
+    broker: str
+
+
+@dataclass(slots=True)
+class Rulebook:
+    """Everything that operators configure of trading; immutable once made."""
+
+    version: str
+    limits: Limits
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    accounts: dict[str, AccountTerms] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form in the journal; `version` is the hash of all but itself."""
+        return {
+            "version": self.version,
+            "limits": [
+                {"level": level.value, "id": scope_id, "name": name} | _limit_json(limit)
+                for (level, scope_id), named in sorted(self.limits.numbers.items())
+                for name, limit in sorted(named.items())
+            ],
+            "rates": [
+                {"level": level.value, "id": scope_id} | _rate_json(rate)
+                for (level, scope_id), rate in sorted(self.limits.rates.items())
+            ],
+            "instruments": [
+                _instrument_json(self.instruments[symbol]) for symbol in sorted(self.instruments)
+            ],
+            "accounts": [_terms_json(self.accounts[each]) for each in sorted(self.accounts)],
+        }
+
+    @classmethod
+    def from_json(cls, doc: dict[str, Any]) -> Rulebook:
+        """Read what `to_json` wrote."""
+        numbers: dict[tuple[Level, str], dict[str, Limit]] = {}
+        for each in doc["limits"]:
+            at = numbers.setdefault((Level(each["level"]), each["id"]), {})
+            at[each["name"]] = Limit(Decimal(each["value"]), each["source"])
+        rates = {
+            (Level(each["level"]), each["id"]): Rate(
+                each["count"], each["period_ns"], each["burst"], each["source"]
+            )
+            for each in doc["rates"]
+        }
+        instruments = [_instrument_from_json(each) for each in doc["instruments"]]
+        terms = [
+            AccountTerms(
+                each["account_id"], each["currency"], Decimal(each["opening_cash"]), each["broker"]
+            )
+            for each in doc["accounts"]
+        ]
+        return cls(
+            version=doc["version"],
+            limits=Limits(doc["version"], numbers, rates),
+            instruments={each.symbol: each for each in instruments},
+            accounts={each.account_id: each for each in terms},
+        )
+
+
+def _limit_json(limit: Limit) -> dict[str, Any]:
+    return {"value": text(limit.value), "source": limit.source}
+
+
+def _rate_json(rate: Rate) -> dict[str, Any]:
+    return {
+        "count": rate.count,
+        "period_ns": rate.period_ns,
+        "burst": rate.burst,
+        "source": rate.source,
+    }
+
+
+def _terms_json(terms: AccountTerms) -> dict[str, Any]:
+    return {
+        "account_id": terms.account_id,
+        "currency": terms.currency,
+        "opening_cash": text(terms.opening_cash),
+        "broker": terms.broker,
+    }
+
+
+def _instrument_json(instrument: Instrument) -> dict[str, Any]:
+    return {
+        "symbol": instrument.symbol,
+        "tick": text(instrument.tick),
+        "lot": text(instrument.lot),
+        "currency": instrument.currency,
+        "asset_class": instrument.asset_class,
+        "multiplier": text(instrument.multiplier),
+        "calendar": instrument.calendar,
+        "shortable": instrument.shortable,
+        "restricted": instrument.restricted,
+    }
+
+
+def _instrument_from_json(doc: dict[str, Any]) -> Instrument:
+    numbers = {name: Decimal(doc[name]) for name in ("tick", "lot", "multiplier")}
+    return Instrument(**(doc | numbers))
