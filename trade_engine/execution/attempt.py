@@ -1,0 +1,120 @@
+"""One try at a batch: the requests that still stand, and the answers that wait for the commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from trade_engine.domain.decision import Decision
+from trade_engine.domain.errors import SignalIdConflict
+from trade_engine.domain.order import Order
+from trade_engine.domain.signal import Signal
+from trade_engine.execution.batch import Batch
+from trade_engine.execution.ports import Commit, ThrottleVerdict
+from trade_engine.execution.requests import (
+    EvaluateRequest,
+    ReportsRequest,
+    Request,
+    SubmitRequest,
+)
+
+T = TypeVar("T")
+
+
+class Attempt:
+    """What one batch needs on its way, thrown away when it has been settled."""
+
+    def __init__(self, requests: Iterable[Request], batch_id: str) -> None:
+        self.requests = list(requests)
+        self.batch_id = batch_id
+        self.now_ns = 0
+        self.fenced = False
+        self.batch: Batch | None = None
+        self.commit: Commit | None = None
+        self.verdicts: dict[int, ThrottleVerdict] = {}
+        self.peeked: dict[int, ThrottleVerdict] = {}
+        self.answers: list[Callable[[], None]] = []
+        self.decided: list[Decision] = []
+        self.by_signal_id: dict[str, Decision] = {}
+        self.approved: list[Order] = []
+        self.to_cancel: list[Order] = []
+        self._seen_executions: set[str] = set()
+
+    def start(self, batch: Batch) -> None:
+        """Begin anew on a fresh state."""
+        self.batch, self.commit = batch, None
+        self.answers, self.decided, self.by_signal_id = [], [], {}
+        self.approved, self.to_cancel = [], []
+        self._seen_executions.clear()
+
+    def signals(self) -> list[Signal]:
+        """The signals to be decided for good."""
+        return [each.signal for each in self.requests if isinstance(each, SubmitRequest)]
+
+    def evaluated_signals(self) -> list[Signal]:
+        """The signals of what-ifs."""
+        return [each.signal for each in self.requests if isinstance(each, EvaluateRequest)]
+
+    def exec_ids(self) -> dict[str, set[str]]:
+        """The executions in the batch's reports, by broker."""
+        found: dict[str, set[str]] = {}
+        for request in self.requests:
+            if isinstance(request, ReportsRequest):
+                ids = found.setdefault(request.broker, set())
+                ids.update(report.exec_id for report in request.reports)
+        return found
+
+    def first_sight(self, exec_id: str) -> bool:
+        """Whether no report before in this batch had this ExecID."""
+        if exec_id in self._seen_executions:
+            return False
+        self._seen_executions.add(exec_id)
+        return True
+
+    def drop(self, requests: Sequence[Request]) -> None:
+        """Leave requests out of the next try: they were answered."""
+        self.requests = [each for each in self.requests if each not in requests]
+
+    def answer(self, future: asyncio.Future[T], value: T) -> None:
+        """Answer once the batch is committed."""
+        self.answers.append(lambda: resolve(future, value))
+
+    def fail(self, future: asyncio.Future[Any], error: Exception) -> None:
+        """Answer with an error once the batch is through."""
+        self.answers.append(lambda: reject(future, error))
+
+    def release_answers(self) -> None:
+        """The batch is committed: let everybody know."""
+        for release in self.answers:
+            release()
+
+
+def same_content(decision: Decision, signal: Signal) -> Decision:
+    """The decision, if it was made on this very content.
+
+    Raises:
+        SignalIdConflict: naming the fields that differ.
+    """
+    differs = signal.differs_from(decision.signal)
+    if differs:
+        raise SignalIdConflict(signal.signal_id, differs)
+    return decision
+
+
+def resolve(future: asyncio.Future[T], value: T) -> None:
+    """Answer, unless the one who asked has given up."""
+    if not future.done():
+        future.set_result(value)
+
+
+def reject(future: asyncio.Future[Any], error: Exception) -> None:
+    """Answer with an error, unless the one who asked has given up."""
+    if not future.done():
+        future.set_exception(error)
+
+
+def fail_all(requests: Iterable[Request], error: Exception) -> None:
+    """Answer all of them with one error."""
+    for request in requests:
+        reject(request.answer, error)

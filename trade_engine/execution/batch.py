@@ -1,0 +1,176 @@
+"""One batch of the writer: the account's state moved along, and everything that this writes.
+
+A batch starts from the state at the head and is pure: it reads no clock and no store. Its `commit`
+is what Postgres takes in one transaction and Redis is then brought to. If that fails the batch is
+thrown away, state and all, and computed anew from the new head.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from trade_engine.audit.chain import canonical, seal
+from trade_engine.domain.account import AccountState
+from trade_engine.domain.journal import EntryKind, JournalEntry
+from trade_engine.domain.limits import QUOTE_AGE
+from trade_engine.domain.market import Quote
+from trade_engine.domain.money import ONE
+from trade_engine.domain.order import DeliveryState, Order
+from trade_engine.domain.position import Position
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.trading_state import Scope, ScopeState, TradingState, strictest
+from trade_engine.execution.observer import Alert
+from trade_engine.execution.ports import Commit, DecisionRow, Fence, Fill
+from trade_engine.risk.exposure import Exposure
+from trade_engine.risk.price import quote_age_ms
+
+
+class Batch:
+    """The state under change, what it is judged by, and what has been written so far.
+
+    controls are the operators' trading states; quotes what is known of the market, by symbol.
+    sender is the claim under which this process sends what is approved at once (its intent to
+    send is then part of the approval), None where another process sends.
+    """
+
+    def __init__(
+        self,
+        state: AccountState,
+        rulebook: Rulebook,
+        now_ns: int,
+        quotes: dict[str, Quote],
+        controls: dict[Scope, ScopeState],
+        sender: Fence | None = None,
+    ) -> None:
+        self.delivery = DeliveryState.SENDING if sender else DeliveryState.QUEUED
+        self.sender = sender
+        self.state = state
+        self.rulebook = rulebook
+        self.now_ns = now_ns
+        self.quotes = quotes
+        self.exposure = Exposure(state.positions.values(), state.orders.values())
+        self.acts_as_sender = False
+        self.alerts: list[tuple[Alert, dict[str, Any]]] = []
+        self._controls = controls
+        self._unit_values: dict[str, Decimal | None] = {}
+        self._expected_sequence = state.sequence
+        self._entries: list[JournalEntry] = []
+        self._decisions: list[DecisionRow] = []
+        self._orders: dict[str, Order] = {}
+        self._positions: dict[tuple[str, str], Position] = {}
+        self._fills: list[Fill] = []
+        if state.limits_version != rulebook.version:
+            state.limits_version = rulebook.version
+            self.write(EntryKind.LIMITS_CHANGED, rulebook.to_json())
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence that the next entry will have."""
+        return self.state.sequence + 1
+
+    def write(self, kind: EntryKind, payload: dict[str, Any]) -> int:
+        """Append an entry to the journal; answers with its sequence."""
+        state = self.state
+        entry = seal(
+            state.account_id,
+            state.sequence + 1,
+            self.now_ns,
+            kind,
+            canonical(payload),
+            state.head_hash,
+        )
+        self._entries.append(entry)
+        state.sequence = entry.sequence
+        state.head_hash = entry.hash
+        return entry.sequence
+
+    def alert(self, alert: Alert, **details: Any) -> None:
+        """Raise an alert once the batch is committed: one that is thrown away raises none."""
+        self.alerts.append((alert, details))
+
+    def write_order(self, kind: EntryKind, order: Order, payload: dict[str, Any]) -> None:
+        """Append an entry about an order, which it holds as it is afterward."""
+        order.last_sequence = self.next_sequence
+        order.updated_at_ns = self.now_ns
+        self.keep_order(order)
+        self.write(kind, {"order": order.to_json(), **payload})
+
+    def keep_order(self, order: Order) -> None:
+        """Let the batch write an order that changed; open ones stay in the state."""
+        self.acts_as_sender |= order.delivery is DeliveryState.SENDING
+        self._orders[order.order_id] = order
+        if order.is_open:
+            self.state.orders[order.order_id] = order
+        else:
+            self.state.orders.pop(order.order_id, None)
+
+    def keep_position(self, position: Position) -> None:
+        """Let the batch write a position that changed."""
+        self._positions[position.strategy_id, position.symbol] = position
+
+    def keep_fill(self, fill: Fill) -> None:
+        """Let the batch write an execution."""
+        self._fills.append(fill)
+
+    def keep_decision(self, row: DecisionRow) -> None:
+        """Let the batch write the index row of a decision."""
+        self._decisions.append(row)
+
+    def trading(self, account_id: str, strategy_id: str, symbol: str) -> ScopeState | None:
+        """The strictest trading state that covers an order; None when all is ACTIVE."""
+        covering = [
+            state
+            for states in (self._controls, self.state.trading)
+            for scope, state in states.items()
+            if state.state is not TradingState.ACTIVE
+            and scope.covers(account_id, strategy_id, symbol)
+        ]
+        return strictest(covering)
+
+    def unit_value(self, symbol: str) -> Decimal | None:
+        """What one unit of a symbol is worth now; None without a sane and fresh quote."""
+        if symbol not in self._unit_values:
+            self._unit_values[symbol] = self._value(symbol)
+        return self._unit_values[symbol]
+
+    def multiplier(self, symbol: str) -> Decimal:
+        """The instrument's multiplier; 1 for one that left the rulebook while it was held."""
+        instrument = self.rulebook.instruments.get(symbol)
+        return instrument.multiplier if instrument else ONE
+
+    def _value(self, symbol: str) -> Decimal | None:
+        quote = self.quotes.get(symbol)
+        limit = self.rulebook.limits.in_force(self.state.account_id, "", symbol).get(QUOTE_AGE.name)
+        if quote is None or limit is None or quote.fault() is not None:
+            return None
+        if symbol not in self.rulebook.instruments:
+            return None  # its multiplier is not known any more
+        if quote_age_ms(quote, self.now_ns) > limit.value:
+            return None
+        reference = quote.reference
+        return None if reference is None else reference * self.multiplier(symbol)
+
+    def commit(self) -> Commit | None:
+        """The batch's whole effect; None when nothing changed.
+
+        What a sender intends, and what it says became of it, is only good while its lease is in
+        force.
+        """
+        if not self._entries:
+            return None
+        state = self.state
+        return Commit(
+            account_id=state.account_id,
+            epoch=state.epoch,
+            expected_sequence=self._expected_sequence,
+            sequence=state.sequence,
+            head_hash=state.head_hash,
+            summary=state.summary_json(),
+            entries=self._entries,
+            decisions=self._decisions,
+            orders=list(self._orders.values()),
+            positions=list(self._positions.values()),
+            fills=self._fills,
+            fence=self.sender if self.acts_as_sender else None,
+        )

@@ -1,0 +1,127 @@
+"""What is asked of the engine beside signals, and what it answers: values, already validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from trade_engine.domain.decision import Decision
+from trade_engine.domain.errors import EngineError
+from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
+
+
+@dataclass(slots=True)
+class Answer:
+    """The decision on a submitted signal; replayed when it had been decided before this call."""
+
+    decision: Decision
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HaltCommand:
+    """Stop trading in a scope; `state` is HALTED or REDUCE_ONLY.
+
+    request_id is the client's idempotency key, empty when none was given.
+    """
+
+    scope: Scope
+    state: TradingState
+    reason: str
+    operator: str
+    cancel_open_orders: bool
+    request_id: str
+
+
+@dataclass(slots=True)
+class HaltResult:
+    """How a halt ended.
+
+    drained: no order of the scope reaches a broker any more. Otherwise in_doubt_order_ids names
+    those that may. canceled_order_ids were canceled before they were sent, or their brokers were
+    asked to. sequences says where the halt stands in the journal of each account that it touches;
+    0 where it could not be journaled yet.
+    """
+
+    drained: bool
+    in_doubt_order_ids: list[str] = field(default_factory=list)
+    canceled_order_ids: list[str] = field(default_factory=list)
+    sequences: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeCommand:
+    """Take back the halt of exactly this scope; override although its cause stands."""
+
+    scope: Scope
+    reason: str
+    operator: str
+    request_id: str
+    override: bool
+
+
+@dataclass(slots=True)
+class ResumeResult:
+    """Where the resume stands in each account's journal, and the overlapping scopes not ACTIVE."""
+
+    sequences: dict[str, int] = field(default_factory=dict)
+    remaining: list[ScopeState] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class AccountStatus:
+    """How one account stands, as far as this replica knows.
+
+    Money is in the account's currency; None where it cannot be had, for want of a quote or of a
+    store. redis_sequence is 0 when the risk store knows nothing of the account. gate_reason is
+    empty when the gate is open; sender is empty when no replica holds the lease.
+    """
+
+    account_id: str
+    trading_state: TradingState
+    scope_states: list[ScopeState]
+    sequence: int
+    redis_sequence: int
+    gate_open: bool
+    gate_reason: str
+    open_orders: int
+    in_doubt_orders: int
+    queued_orders: int
+    cash: Decimal | None
+    equity: Decimal | None
+    realized_pnl: Decimal | None
+    unrealized_pnl: Decimal | None
+    gross_exposure: Decimal | None
+    limits_version: str
+    broker: str
+    sender: str
+
+
+@dataclass(slots=True)
+class EngineStatus:
+    """How the engine stands; postgres and redis are "ok" or what is wrong, in words."""
+
+    version: str
+    replica_id: str
+    accounts: list[AccountStatus]
+    postgres: str
+    redis: str
+
+
+class RequestIdConflict(EngineError):
+    """This request_id was used before for another request; choose a new one."""
+
+    reason = "REQUEST_ID_CONFLICT"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} was used before for another request. "
+            "Send the first request again, or choose a new request_id.",
+            request_id=request_id,
+        )
+
+
+class HaltCauseStands(EngineError):
+    """The cause of the halt stands, so it is not resumed; mend it, or ask with override."""
+
+    reason = "HALT_CAUSE_STANDS"

@@ -1,0 +1,150 @@
+"""Step 5 of the path: a signal meets the state, and the decision joins the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trade_engine.domain.decision import Decision
+from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.market import Quote
+from trade_engine.domain.order import DeliveryState
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.signal import Signal
+from trade_engine.execution.batch import Batch
+from trade_engine.execution.ports import DecisionRow, ThrottleVerdict
+from trade_engine.risk.pre_trade import decide
+from trade_engine.risk.view import Inputs, Throttle, View
+
+
+def evaluate(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Decision:
+    """The decision as it would be now; the batch stays as it is."""
+    decision = decide(gather(batch, signal, verdict))
+    decision.order = None
+    return decision
+
+
+def decide_signal(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Decision:
+    """Decide, journal the whole context, and let an approval change what the next signal sees."""
+    inputs = gather(batch, signal, verdict)
+    decision = decide(inputs)
+    decision.sequence = batch.next_sequence
+    order = decision.order
+    if order is not None:
+        order.last_sequence = decision.sequence
+        batch.keep_order(order.copy())  # the decision keeps the order as it was decided
+        batch.exposure.work(order, order.leaves_qty)
+    batch.write(
+        EntryKind.DECISION,
+        {"decision": decision.to_json(), "context": context_json(batch, inputs)},
+    )
+    batch.keep_decision(
+        DecisionRow(
+            signal_id=signal.signal_id,
+            sequence=decision.sequence,
+            strategy_id=signal.strategy_id,
+            symbol=signal.symbol,
+            outcome=decision.outcome,
+            order_id=order.order_id if order is not None else "",
+        )
+    )
+    return decision
+
+
+def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inputs:
+    """Collect all that the decision depends on."""
+    rulebook, account_id = batch.rulebook, signal.account_id
+    rate = rulebook.limits.rate(account_id, signal.strategy_id)
+    own = batch.exposure.own(signal.strategy_id, signal.symbol)
+    total = batch.exposure.of_symbol(signal.symbol)
+    other_gross, missing = batch.exposure.gross_without(signal.symbol, batch.unit_value)
+    held = batch.exposure.market_value(batch.unit_value)
+    view = View(
+        sequence=batch.state.sequence,
+        trading=batch.trading(account_id, signal.strategy_id, signal.symbol),
+        quantity=own.quantity,
+        working_buy=own.working_buy,
+        working_sell=own.working_sell,
+        symbol_quantity=total.quantity,
+        symbol_working_buy=total.working_buy,
+        symbol_working_sell=total.working_sell,
+        other_gross=other_gross,
+        equity=None if held is None else batch.state.cash + held,
+        missing_marks=missing,
+    )
+    return Inputs(
+        signal=signal,
+        now_ns=batch.now_ns,
+        view=view,
+        instrument=rulebook.instruments.get(signal.symbol),
+        quote=batch.quotes.get(signal.symbol),
+        limits=rulebook.limits.in_force(account_id, signal.strategy_id, signal.symbol),
+        limits_version=rulebook.version,
+        throttle=Throttle(
+            rate=rate,
+            allowed=verdict is not None and verdict.allowed,
+            remaining=verdict.remaining if verdict else 0,
+            retry_after_ns=verdict.retry_after_ns if verdict else 0,
+        ),
+        currency=batch.state.currency,
+        broker=rulebook.accounts[account_id].broker,
+        delivery=batch.delivery,
+    )
+
+
+def context_json(batch: Batch, inputs: Inputs) -> dict[str, Any]:
+    """What the decision was made from, beside the signal and the rulebook of its version.
+
+    marks are the quotes that valued what else is held: whoever audits can value it again.
+    """
+    symbol = inputs.signal.symbol
+    return {
+        "now_ns": inputs.now_ns,
+        "view": inputs.view.to_json(),
+        "quote": inputs.quote.to_json() if inputs.quote else None,
+        "marks": {
+            other: batch.quotes[other].to_json()
+            for other in batch.exposure.symbols()
+            if other != symbol and other in batch.quotes
+        },
+        "throttle": {
+            "allowed": inputs.throttle.allowed,
+            "remaining": inputs.throttle.remaining,
+            "retry_after_ns": inputs.throttle.retry_after_ns,
+        },
+        "currency": inputs.currency,
+        "broker": inputs.broker,
+        "delivery": inputs.delivery.value,
+    }
+
+
+def decide_again(payload: dict[str, Any], sequence: int, rulebook: Rulebook) -> Decision:
+    """Make a recorded decision once more, from its journal entry and the rulebook of its day."""
+    signal = Signal.from_json(payload["decision"]["signal"])
+    decision = decide(inputs_from_context(signal, payload["context"], rulebook))
+    decision.sequence = sequence
+    if decision.order is not None:
+        decision.order.last_sequence = sequence
+    return decision
+
+
+def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Rulebook) -> Inputs:
+    """Lay out again, from the journal alone, what a recorded decision was made from."""
+    throttle = context["throttle"]
+    return Inputs(
+        signal=signal,
+        now_ns=int(context["now_ns"]),
+        view=View.from_json(context["view"]),
+        instrument=rulebook.instruments.get(signal.symbol),
+        quote=Quote.from_json(context["quote"]) if context["quote"] else None,
+        limits=rulebook.limits.in_force(signal.account_id, signal.strategy_id, signal.symbol),
+        limits_version=rulebook.version,
+        throttle=Throttle(
+            rate=rulebook.limits.rate(signal.account_id, signal.strategy_id),
+            allowed=throttle["allowed"],
+            remaining=int(throttle["remaining"]),
+            retry_after_ns=int(throttle["retry_after_ns"]),
+        ),
+        currency=context["currency"],
+        broker=context["broker"],
+        delivery=DeliveryState(context["delivery"]),
+    )

@@ -1,0 +1,312 @@
+"""The engine: the gates and routers of all its accounts, and what the edge asks of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from trade_engine.audit.chain import canonical, seal
+from trade_engine.domain.account import GENESIS_HASH, AccountState
+from trade_engine.domain.decision import Decision
+from trade_engine.domain.errors import ConfigError, EngineError, NotFound
+from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.market import Quote
+from trade_engine.domain.money import ONE, text
+from trade_engine.domain.order import Order
+from trade_engine.domain.rulebook import AccountTerms
+from trade_engine.domain.signal import Signal
+from trade_engine.execution.commands import (
+    Answer,
+    EngineStatus,
+    HaltCommand,
+    HaltResult,
+    ResumeCommand,
+    ResumeResult,
+)
+from trade_engine.execution.gate import AccountGate, Settled
+from trade_engine.execution.halting import Halting
+from trade_engine.execution.observer import Alert, raise_alert
+from trade_engine.execution.order_router import OrderRouter
+from trade_engine.execution.parts import EngineParts
+from trade_engine.execution.ports import Commit
+from trade_engine.execution.requests import (
+    CancelRequest,
+    EvaluateRequest,
+    ReportsRequest,
+    SubmitRequest,
+)
+from trade_engine.execution.status import StatusReader
+
+log = structlog.get_logger(__name__)
+
+REBOOK_AFTER_S = 0.2
+IDLE_LOOK_S = 0.01
+TEXT_CHARS_MAX = 500
+
+
+class Engine:
+    """Everything that the edge may ask for; see `api.engine.EnginePort`."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        self._parts = parts
+        self.queries = parts.queries
+        self._routers: dict[str, OrderRouter] = {}
+        self._gates = {
+            account_id: self._make_gate(account_id) for account_id in parts.rulebook.accounts
+        }
+        self._routers = {
+            account_id: OrderRouter(
+                gate,
+                parts.brokers[parts.rulebook.accounts[account_id].broker],
+                parts.leases,
+                parts.replica_id,
+                parts.observer,
+            )
+            for account_id, gate in self._gates.items()
+        }
+        stores = parts.stores
+        self._halting = Halting(
+            self._gates,
+            stores.record,
+            stores.controls,
+            stores.risk,
+            parts.clock,
+            parts.observer,
+            parts.queries,
+        )
+        self._status = StatusReader(parts, self._gates)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed = asyncio.Event()
+        """Set when a task that must never end has ended: the process should."""
+        self._settled_here: dict[str, int] = {}
+
+    def _make_gate(self, account_id: str) -> AccountGate:
+        parts = self._parts
+        return AccountGate(
+            account_id,
+            parts.stores,
+            lambda: parts.rulebook,
+            parts.clock,
+            parts.replica_id,
+            self._on_settled,
+            lambda: self._routers[account_id].claim,
+            parts.queue_cap,
+            parts.observer,
+        )
+
+    # ---- life -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open accounts that are new, and start their writers, brokers and routers.
+
+        Raises:
+            ConfigError: an account holds, or has orders in, what is no instrument any more.
+        """
+        for terms in self._parts.rulebook.accounts.values():
+            await self._open_account(terms)
+        for gate in self._gates.values():
+            await gate.open()
+            self._keep_running(gate.run(), f"gate {gate.account_id}")
+        for broker in self._parts.brokers.values():
+            await broker.start(self._sink_of(broker.name))
+        for router in self._routers.values():
+            self._keep_running(router.run(), f"router {router.account_id}")
+
+    def _keep_running(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._task_ended)
+        self._tasks.append(task)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """An account without its writer or its sender is no engine: let the process end."""
+        if not task.cancelled():
+            raise_alert(
+                self._parts.observer,
+                Alert.TASK_DIED,
+                task=task.get_name(),
+                exc_info=task.exception(),
+            )
+            self.failed.set()
+
+    async def stop(self, drain_s: float) -> None:
+        """Take no new signal, settle and send what is approved (for `drain_s` at most), let go."""
+        for gate in self._gates.values():
+            gate.stop_taking()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle(), drain_s)
+        for broker in self._parts.brokers.values():
+            await broker.stop()
+        await self._halting.stop()
+        leases = {router: router.lease for router in self._routers.values()}
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for router, lease in leases.items():
+            await router.release(lease)
+
+    async def _idle(self) -> None:
+        while not self._is_idle():  # noqa: ASYNC110  the sum of many states, asked once in a life
+            await asyncio.sleep(IDLE_LOOK_S)
+
+    def _is_idle(self) -> bool:
+        gates = all(gate.is_idle for gate in self._gates.values())
+        routers = self._routers.values()
+        return gates and all(router.is_idle or not router.holds_lease for router in routers)
+
+    async def _open_account(self, terms: AccountTerms) -> None:
+        parts = self._parts
+        known = await parts.stores.record.load(terms.account_id)
+        if known is not None:
+            self._check_instruments(known)
+            return
+        state = AccountState(
+            account_id=terms.account_id,
+            currency=terms.currency,
+            epoch=parts.new_epoch(),
+            sequence=1,
+            head_hash=GENESIS_HASH,
+            cash=terms.opening_cash,
+        )
+        payload = {
+            "epoch": state.epoch,
+            "currency": terms.currency,
+            "opening_cash": text(terms.opening_cash),
+            "broker": terms.broker,
+        }
+        genesis = seal(
+            terms.account_id,
+            1,
+            parts.clock(),
+            EntryKind.ACCOUNT_OPENED,
+            canonical(payload),
+            GENESIS_HASH,
+        )
+        commit = Commit(
+            account_id=terms.account_id,
+            epoch=state.epoch,
+            expected_sequence=0,
+            sequence=1,
+            head_hash=genesis.hash,
+            summary=state.summary_json(),
+            entries=[genesis],
+        )
+        if await parts.stores.record.open_account(commit):
+            log.info("account_opened", account_id=terms.account_id)
+
+    def _check_instruments(self, state: AccountState) -> None:
+        """What is held or working must be an instrument: without its multiplier it has no value."""
+        symbols = {symbol for (_, symbol), held in state.positions.items() if held.quantity}
+        symbols |= {order.symbol for order in state.orders.values()}
+        missing = sorted(symbols - self._parts.rulebook.instruments.keys())
+        if missing:
+            raise ConfigError(
+                f"account {state.account_id} holds or works {', '.join(missing)}, which the "
+                "instruments file does not have. Put it back; to stop trading it, restrict it."
+            )
+
+    # ---- what happened ----------------------------------------------------------------------
+
+    def _on_settled(self, settled: Settled) -> None:
+        """A batch of ours is committed: ring, and let the router send."""
+        self._settled_here[settled.account_id] = settled.sequence
+        self._routers[settled.account_id].offer(settled.approved, settled.to_cancel)
+        self._parts.doorbell.ring(settled.account_id, settled.sequence)
+
+    def on_ring(self, account_id: str, sequence: int) -> None:
+        """The doorbell rang: another replica may have left something to send."""
+        router = self._routers.get(account_id)
+        if router is not None and sequence > self._settled_here.get(account_id, 0):
+            router.look()
+
+    def _sink_of(self, broker: str) -> Callable[[str, Sequence[ExecutionReport]], Awaitable[None]]:
+        async def sink(account_id: str, reports: Sequence[ExecutionReport]) -> None:
+            """Book a broker's reports, however long the stores are away."""
+            for report in reports:
+                report.text = _printable(report.text)
+            while True:
+                answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                self._gates[account_id].enqueue(ReportsRequest(broker, reports, answer))
+                try:
+                    await answer
+                except EngineError as error:
+                    log.warning("reports_wait", account_id=account_id, why=error.message)
+                    await asyncio.sleep(REBOOK_AFTER_S)
+                else:
+                    return
+
+        return sink
+
+    # ---- what the edge asks -----------------------------------------------------------------
+
+    async def submit(self, signal: Signal) -> Answer:
+        """Decide a signal once and for all; answer when that is durable."""
+        gate = self._gate(signal.account_id)
+        known = gate.remembered(signal)
+        if known is not None:
+            return Answer(known, replayed=True)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        gate.enqueue(SubmitRequest(signal, answer))
+        return await answer
+
+    async def evaluate(self, signal: Signal) -> Decision:
+        """Decide as `submit` would now, and write nothing."""
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._gate(signal.account_id).enqueue(EvaluateRequest(signal, answer))
+        return await answer
+
+    async def cancel_order(
+        self, account_id: str, order_id: str, request_id: str, reason: str, operator: str
+    ) -> Order:
+        """Make the wish to cancel durable; answer with the order after it."""
+        answer: asyncio.Future[Order] = asyncio.get_running_loop().create_future()
+        request = CancelRequest(order_id, request_id, reason, operator, answer)
+        self._gate(account_id).enqueue(request)
+        return await answer
+
+    async def halt(self, request: HaltCommand) -> HaltResult:
+        """Stop trading in a scope, on every replica."""
+        return await asyncio.shield(asyncio.ensure_future(self._halting.halt(request)))
+
+    async def resume(self, request: ResumeCommand) -> ResumeResult:
+        """Let a scope trade again."""
+        return await asyncio.shield(asyncio.ensure_future(self._halting.resume(request)))
+
+    async def status(self, account_id: str) -> EngineStatus:
+        """How the engine stands; an empty account_id means every account."""
+        if account_id:
+            self._gate(account_id)
+        return await self._status.read([account_id] if account_id else sorted(self._gates))
+
+    async def publish_quotes(self, quotes: list[Quote]) -> None:
+        """Remember quotes; one older than the known one of its symbol is not taken over."""
+        await self._parts.stores.risk.put_quotes(quotes)
+
+    async def quotes(self, symbols: list[str]) -> dict[str, Quote]:
+        """The last quotes of these symbols; unknown ones are absent."""
+        return await self._parts.stores.risk.quotes(symbols)
+
+    def multiplier(self, symbol: str) -> Decimal:
+        """What one unit of the symbol at price 1 is worth, in its currency."""
+        instrument = self._parts.rulebook.instruments.get(symbol)
+        return instrument.multiplier if instrument else ONE
+
+    def account_known(self, account_id: str) -> bool:
+        """Whether this engine trades for the account."""
+        return account_id in self._gates
+
+    def _gate(self, account_id: str) -> AccountGate:
+        gate = self._gates.get(account_id)
+        if gate is None:
+            raise NotFound("account", account_id=account_id)
+        return gate
+
+
+def _printable(words: str) -> str:
+    """A broker's words without what no store takes, and no longer than anybody reads."""
+    return "".join(letter for letter in words if letter.isprintable())[:TEXT_CHARS_MAX]

@@ -1,0 +1,519 @@
+"""The path to capital: one writer per account, through which everything that changes it goes.
+
+What arrives while one batch commits is the next batch. The steps, as the code below numbers them:
+
+     1  the edge has validated and authenticated; the request waits here, its sender awaits
+     2  know the account's head (sequence, hash)
+     3  ask the risk store, in one script: applied sequence, epoch, throttles; quotes and controls
+     4  applied sequence or epoch differ: take the newer state, or rebuild the fold from the record
+     5  decide, one by one, each approval changing what the next one sees
+     6  one transaction in Postgres, if the head is where it was expected
+    --  point of no return: what is committed here is the truth  --
+     7  bring the risk store to the new sequence: sent before, and heard of before the next batch
+     8  answer; ring the doorbell
+     9  the router sends what was approved
+    10  execution reports come back through here as requests like any other
+
+A batch that loses the race for the head is thrown away and computed anew, the second time under
+the row's lock, so that nobody starves. Nothing in here runs in a handler: a client that hangs up
+cancels nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TypeVar
+
+import structlog
+
+from trade_engine.domain.account import AccountState
+from trade_engine.domain.clock import Clock
+from trade_engine.domain.decision import Decision
+from trade_engine.domain.errors import (
+    EngineError,
+    GateClosed,
+    NotFound,
+    OrderNotOpen,
+    QueueFull,
+    ShuttingDown,
+    SignalIdConflict,
+    StoreUnavailable,
+)
+from trade_engine.domain.order import DeliveryState, Order
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.signal import Signal
+from trade_engine.domain.trading_state import Scope, ScopeState
+from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
+from trade_engine.execution.batch import Batch
+from trade_engine.execution.commands import Answer
+from trade_engine.execution.decisions import decide_signal, evaluate
+from trade_engine.execution.fills import book_report
+from trade_engine.execution.head import AccountHead
+from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
+from trade_engine.execution.order_changes import (
+    deliver,
+    intend,
+    pending,
+    request_cancel,
+    set_trading_state,
+)
+from trade_engine.execution.parts import GateStores
+from trade_engine.execution.ports import (
+    Commit,
+    Committed,
+    Fence,
+    Snapshot,
+)
+from trade_engine.execution.requests import (
+    CancelRequest,
+    DeliveryRequest,
+    EvaluateRequest,
+    IntentRequest,
+    PendingRequest,
+    ReportsRequest,
+    Request,
+    SubmitRequest,
+    TradingStateRequest,
+)
+from trade_engine.execution.waiting_line import WaitingLine, is_signal
+
+V = TypeVar("V")
+
+log = structlog.get_logger(__name__)
+
+HEAL_S = 0.5
+"""How often a closed gate looks whether it may open."""
+REMEMBERED_DECISIONS = 4096
+"""Decisions kept at hand for signals that come again; older ones are read from the record."""
+
+
+class Fenced(EngineError):
+    """Another replica sends this account's orders now; nothing was written."""
+
+    reason = "FENCED"
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a committed batch leaves to do outside: for the router and for whoever streams."""
+
+    account_id: str
+    sequence: int
+    approved: list[Order] = field(default_factory=list)
+    to_cancel: list[Order] = field(default_factory=list)
+
+
+class AccountGate:
+    """The one writer of an account in this process."""
+
+    def __init__(
+        self,
+        account_id: str,
+        stores: GateStores,
+        rulebook: Callable[[], Rulebook],
+        clock: Clock,
+        replica_id: str,
+        on_settled: Callable[[Settled], None],
+        sender: Callable[[], Fence | None],
+        queue_cap: int = 10_000,
+        observer: Observer = UNOBSERVED,
+    ) -> None:
+        """Say what it works on: rulebook gives the one in force; on_settled must not block.
+
+        sender gives the claim under which this process sends the account's orders, if it does.
+
+        queue_cap is how many signals may wait; other requests always may.
+        """
+        self.account_id = account_id
+        self.latched: dict[Scope, ScopeState] = {}
+        self._is_settling = False
+        self._head = AccountHead(account_id, stores, rulebook, clock, observer)
+        self._stores = stores
+        self._rulebook = rulebook
+        self._replica_id = replica_id
+        self._on_settled = on_settled
+        self._sender = sender
+        self._queue_cap = queue_cap
+        self._observer = observer
+        self._line = WaitingLine()
+        self._stopping = False
+        self._batches = 0
+        self._recent: OrderedDict[str, Decision] = OrderedDict()
+        self._booked: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def closed_because(self) -> str:
+        """Why nothing is approved now; empty when the gate is open."""
+        return self._head.closed_because
+
+    # ---- the queue (step 1) -----------------------------------------------------------------
+
+    def enqueue(self, request: Request) -> None:
+        """Let a request wait for the next batch.
+
+        Raises:
+            ShuttingDown: this engine takes nothing new.
+            QueueFull: too many signals wait already.
+        """
+        if is_signal(request) and self._stopping:
+            raise ShuttingDown("the engine is stopping; another replica, or this one soon, answers")
+        if is_signal(request) and len(self._line) >= self._queue_cap:
+            raise QueueFull(
+                f"{len(self._line)} requests wait for account {self.account_id}; try again later",
+                account_id=self.account_id,
+                queued=str(len(self._line)),
+                limit=str(self._queue_cap),
+            )
+        self._line.join(request)
+
+    def remembered(self, signal: Signal) -> Decision | None:
+        """The decision on this signal, if it was made here not long ago.
+
+        Raises:
+            SignalIdConflict: it was made on other content.
+        """
+        decision = self._recent.get(signal.signal_id)
+        return same_content(decision, signal) if decision else None
+
+    def stop_taking(self) -> None:
+        """Refuse signals from now on; what waits is still settled, and reports still come in."""
+        self._stopping = True
+
+    async def open(self) -> None:
+        """Bring record, rulebook and risk store together before the first signal needs it."""
+        attempt = Attempt([], f"{self._replica_id}-open-{self._batches}")
+        try:
+            if await self._optimistic(attempt) is Committed.DONE:
+                await self._after_commit(attempt)
+                return
+        except EngineError as error:
+            self._head.close(error.message)
+        except Exception:  # noqa: BLE001  # the writer must outlive whatever it meets in a store
+            raise_alert(
+                self._observer, Alert.GATE_NOT_OPENED, account_id=self.account_id, exc_info=True
+            )
+            self._head.close("its state cannot be read; see the log")
+        self._head.forget()
+
+    async def run(self) -> None:
+        """Settle batch after batch, until canceled; a closed gate looks whether it may open."""
+        while True:
+            if self._head.closed_because and not len(self._line):
+                # Not wait_for: on Python 3.11 it loses a cancel that comes with an arrival.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(HEAL_S):
+                        await self._line.arrival()
+                if not len(self._line):
+                    await self.open()
+                    continue
+            await self._line.arrival()
+            requests = await self._line.next_batch()
+            self._is_settling = True
+            await self._settle_or_fail(requests)
+            self._is_settling = False
+            self._line.settled(requests)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits."""
+        return not len(self._line) and not self._is_settling
+
+    def latch(self, state: ScopeState) -> None:
+        """Let a halt hold here at once, before any store has it; one that is stricter stays."""
+        standing = self.latched.get(state.scope)
+        if standing is None or standing.state.strictness <= state.state.strictness:
+            self.latched[state.scope] = state
+
+    def unclear_orders(self, scope: Scope) -> list[str]:
+        """Orders in a scope that may be on their way, as far as this process knows."""
+        return self._head.unclear_orders(scope)
+
+    async def _settle_or_fail(self, requests: list[Request]) -> None:
+        try:
+            await self._settle(requests)
+        except EngineError as error:
+            self._head.forget()
+            fail_all(requests, error)
+        except Exception as error:  # noqa: BLE001  # the writer must outlive any fault of a single batch
+            raise_alert(
+                self._observer, Alert.BATCH_FAILED, account_id=self.account_id, exc_info=True
+            )
+            self._head.forget()
+            fail_all(requests, error)
+
+    # ---- one batch (steps 2 to 9) -----------------------------------------------------------
+
+    async def _settle(self, requests: list[Request]) -> None:
+        """Try until the batch is committed, each time with those requests that still stand."""
+        self._batches += 1
+        began = perf_counter()
+        attempt = Attempt(requests, f"{self._replica_id}-{self._batches}")
+        contended = False
+        while attempt.requests:
+            outcome = await (self._locked(attempt) if contended else self._optimistic(attempt))
+            if outcome is not Committed.DONE:
+                self._head.forget()
+            match outcome:
+                case Committed.DONE:
+                    await self._after_commit(attempt)
+                    self._observer.batch_settled(len(requests), perf_counter() - began)
+                    return
+                case Committed.LOST_RACE:
+                    contended = True
+                case Committed.DUPLICATE:
+                    if not await self._drop_known(attempt):
+                        raise StoreUnavailable("the record names a duplicate and shows none")
+                case Committed.FENCED:
+                    fenced = [
+                        each
+                        for each in attempt.requests
+                        if isinstance(each, IntentRequest | DeliveryRequest)
+                    ]
+                    fail_all(fenced, Fenced("the sender's lease is not in force any more"))
+                    attempt.drop(fenced)
+                    attempt.fenced = True
+                case Committed.UNKNOWN:
+                    raise AssertionError("resolved where it arises")
+
+    async def _optimistic(self, attempt: Attempt) -> Committed:
+        state = await self._head.known_state()  # step 2
+        snapshot = await self._head.ask_risk(attempt, state)  # step 3
+        if snapshot is not None:
+            state = await self._head.reconcile(state, snapshot)  # step 4
+        commit = await self._compute(attempt, state, snapshot)  # step 5
+        if commit is None:
+            return Committed.DONE
+        outcome = await self._stores.record.commit(commit)  # step 6
+        return await self._resolved(outcome, commit)
+
+    async def _locked(self, attempt: Attempt) -> Committed:
+        async with self._stores.record.locked(self.account_id) as account:  # step 2
+            snapshot = await self._head.ask_risk(attempt, account.state)  # step 3
+            commit = await self._compute(attempt, account.state, snapshot)  # step 5
+            if commit is None:
+                return Committed.DONE
+            outcome = await account.commit(commit)  # step 6
+        return await self._resolved(outcome, commit)
+
+    async def _resolved(self, outcome: Committed, commit: Commit) -> Committed:
+        """A lost reply says nothing: look whether the last entry is there before going on."""
+        self._observer.committed(outcome)
+        if outcome is not Committed.UNKNOWN:
+            return outcome
+        log.warning("commit_unknown", account_id=self.account_id, sequence=commit.sequence)
+        while True:
+            try:
+                done = await self._stores.record.has_entry(
+                    self.account_id, commit.sequence, commit.head_hash
+                )
+            except StoreUnavailable:
+                await asyncio.sleep(0.2)
+                continue
+            return Committed.DONE if done else Committed.LOST_RACE
+
+    async def _after_commit(self, attempt: Attempt) -> None:
+        batch, commit = attempt.batch, attempt.commit
+        if batch is not None:
+            self._head.keep(batch.state)
+        applied = asyncio.ensure_future(self._bring_risk_to(commit))  # step 7: on its way
+        await asyncio.sleep(0)
+        attempt.release_answers()  # step 8
+        for decision in attempt.decided:
+            self._remember(decision)
+            self._observer.decided(decision.outcome, decision.reasons)
+        if commit is not None:
+            self._booked.update((fill.exec_id, None) for fill in commit.fills)
+            self._on_settled(
+                Settled(self.account_id, commit.sequence, attempt.approved, attempt.to_cancel)
+            )  # step 9
+        self._tell_reports(attempt)
+        _trim(self._recent)
+        _trim(self._booked)
+        await applied
+
+    def _tell_reports(self, attempt: Attempt) -> None:
+        reports = sum(
+            len(each.reports) for each in attempt.requests if isinstance(each, ReportsRequest)
+        )
+        if reports:
+            self._observer.reported(reports, len(attempt.commit.fills) if attempt.commit else 0)
+        for alert, details in attempt.batch.alerts if attempt.batch else ():
+            raise_alert(self._observer, alert, **details)
+
+    async def _bring_risk_to(self, commit: Commit | None) -> None:
+        """A risk store left behind is harmless: the next snapshot shows it, and it is rebuilt."""
+        if commit is None:
+            return
+        try:
+            await self._stores.risk.apply(commit)
+        except StoreUnavailable as error:
+            log.warning("risk_store_behind", account_id=self.account_id, why=error.message)
+
+    # ---- computing the batch (step 5) -------------------------------------------------------
+
+    async def _compute(
+        self, attempt: Attempt, state: AccountState, snapshot: Snapshot | None
+    ) -> Commit | None:
+        closed = await self._find_closed(attempt, state)
+        controls = dict(snapshot.controls or {}) if snapshot else {}
+        for scope, latched in self.latched.items():
+            known = controls.get(scope, latched)
+            controls[scope] = max(known, latched, key=lambda each: each.state.strictness)
+        batch = Batch(
+            state,
+            self._rulebook(),
+            attempt.now_ns,
+            snapshot.quotes if snapshot else {},
+            controls,
+            None if attempt.fenced else self._sender(),
+        )
+        attempt.start(batch)
+        for request in attempt.requests:
+            self._apply(attempt, request, closed, gate_open=snapshot is not None)
+        attempt.commit = batch.commit()
+        return attempt.commit
+
+    async def _find_closed(self, attempt: Attempt, state: AccountState) -> dict[str, Order]:
+        """Orders that requests name and that are not open: closed ones, or unknown."""
+        wanted: set[str] = set()
+        for request in attempt.requests:
+            if isinstance(request, ReportsRequest):
+                wanted.update(report.cl_ord_id for report in request.reports)
+            elif isinstance(request, CancelRequest):
+                wanted.add(request.order_id)
+        missing = [order_id for order_id in wanted if order_id not in state.orders]
+        if not missing:
+            return {}
+        return await self._stores.record.find_orders(self.account_id, missing)
+
+    def _apply(
+        self, attempt: Attempt, request: Request, closed: dict[str, Order], *, gate_open: bool
+    ) -> None:
+        batch = attempt.batch
+        assert batch is not None  # noqa: S101  start() was called
+        match request:
+            case SubmitRequest() if gate_open:
+                self._submit(attempt, request)
+            case EvaluateRequest() if gate_open:
+                verdict = attempt.verdicts.get(id(request.signal))
+                attempt.answer(request.answer, evaluate(batch, request.signal, verdict))
+            case SubmitRequest() | EvaluateRequest():
+                attempt.fail(request.answer, self._gate_closed())
+            case IntentRequest() if not gate_open:
+                attempt.fail(request.answer, self._gate_closed())
+            case ReportsRequest():
+                for report in request.reports:
+                    if attempt.first_sight(report.exec_id) and report.exec_id not in self._booked:
+                        order = batch.state.orders.get(report.cl_ord_id)
+                        found = order or closed.get(report.cl_ord_id)
+                        book_report(batch, request.broker, report, found)
+                attempt.answer(request.answer, None)
+            case IntentRequest() if batch.delivery is DeliveryState.QUEUED:
+                attempt.fail(request.answer, Fenced("this process is not the account's sender"))
+            case IntentRequest():
+                attempt.answer(request.answer, intend(batch, request.order_ids))
+            case PendingRequest():
+                attempt.answer(request.answer, pending(batch))
+            case DeliveryRequest() if batch.sender != request.claim:
+                attempt.fail(request.answer, Fenced("this process is not the account's sender"))
+            case DeliveryRequest():
+                deliver(batch, request.outcomes)
+                attempt.answer(request.answer, None)
+            case CancelRequest():
+                self._cancel(attempt, request, closed)
+            case TradingStateRequest():
+                change = set_trading_state(
+                    batch,
+                    request.state,
+                    request.request_id,
+                    cancel_open_orders=request.cancel_open_orders,
+                )
+                attempt.to_cancel += [batch.state.orders[each] for each in change.canceling]
+                attempt.answer(request.answer, change)
+
+    def _gate_closed(self) -> GateClosed:
+        return GateClosed(
+            f"account {self.account_id}: {self.closed_because}; nothing is approved until the risk "
+            "state is known again. Send the same signal again shortly.",
+            account_id=self.account_id,
+            gate_reason=self.closed_because,
+        )
+
+    def _submit(self, attempt: Attempt, request: SubmitRequest) -> None:
+        batch, signal = attempt.batch, request.signal
+        assert batch is not None  # noqa: S101  start() was called
+        first = attempt.by_signal_id.get(signal.signal_id)
+        if first is not None:
+            try:
+                attempt.answer(request.answer, Answer(same_content(first, signal), replayed=True))
+            except SignalIdConflict as conflict:
+                attempt.fail(request.answer, conflict)
+            return
+        decision = decide_signal(batch, signal, attempt.verdicts.get(id(signal)))
+        attempt.decided.append(decision)
+        attempt.by_signal_id[signal.signal_id] = decision
+        if decision.order is not None:
+            attempt.approved.append(decision.order)
+        attempt.answer(request.answer, Answer(decision, replayed=False))
+
+    def _cancel(self, attempt: Attempt, request: CancelRequest, closed: dict[str, Order]) -> None:
+        batch = attempt.batch
+        assert batch is not None  # noqa: S101  start() was called
+        order = batch.state.orders.get(request.order_id)
+        if order is None:
+            known = closed.get(request.order_id)
+            if known is None:
+                error: EngineError = NotFound("order", order_id=request.order_id)
+            elif known.cancel_requested:
+                attempt.answer(request.answer, known)
+                return
+            else:
+                error = OrderNotOpen(
+                    f"order {known.order_id} is {known.ord_status} already",
+                    order_id=known.order_id,
+                    ord_status=known.ord_status.value,
+                )
+            attempt.fail(request.answer, error)
+            return
+        if not order.cancel_requested:
+            request_cancel(batch, order, request.request_id, request.reason, request.operator)
+            if order.is_open:
+                attempt.to_cancel.append(order)
+        attempt.answer(request.answer, order)
+
+    # ---- what was decided or booked before --------------------------------------------------
+
+    async def _drop_known(self, attempt: Attempt) -> bool:
+        """Answer what the record knows already; False when it knows nothing of the batch."""
+        signals = attempt.signals()
+        record = self._stores.record
+        known = await record.find_decisions(self.account_id, [each.signal_id for each in signals])
+        for request in list(attempt.requests):
+            if isinstance(request, SubmitRequest) and request.signal.signal_id in known:
+                decision = known[request.signal.signal_id]
+                self._remember(decision)
+                try:
+                    answer = Answer(same_content(decision, request.signal), replayed=True)
+                    resolve(request.answer, answer)
+                except SignalIdConflict as conflict:
+                    reject(request.answer, conflict)
+                attempt.drop([request])
+        learned = bool(known)
+        for broker, exec_ids in attempt.exec_ids().items():
+            for exec_id in await record.booked(self.account_id, broker, sorted(exec_ids)):
+                self._booked[exec_id] = None
+                learned = True
+        return learned
+
+    def _remember(self, decision: Decision) -> None:
+        self._recent[decision.signal.signal_id] = decision
+
+
+def _trim(remembered: OrderedDict[str, V]) -> None:
+    while len(remembered) > REMEMBERED_DECISIONS:
+        remembered.popitem(last=False)

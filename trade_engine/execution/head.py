@@ -1,0 +1,215 @@
+"""Knowing where an account stands: steps 2 to 4 of the path to capital.
+
+The state of the last commit is kept between batches and used again only while the risk store says
+that nobody has written since (same epoch and sequence); the commit checks it once more against
+the head. It saves the reading, not the checking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from trade_engine.domain.account import AccountState
+from trade_engine.domain.clock import Clock
+from trade_engine.domain.errors import NotFound, StoreUnavailable
+from trade_engine.domain.order import DeliveryState
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.signal import Signal
+from trade_engine.domain.trading_state import Scope, ScopeState
+from trade_engine.execution.attempt import Attempt
+from trade_engine.execution.observer import Alert, Observer, raise_alert
+from trade_engine.execution.parts import GateStores
+from trade_engine.execution.ports import Snapshot, SnapshotRequest, ThrottleRequest
+
+log = structlog.get_logger(__name__)
+
+
+class AccountHead:
+    """The account's state at its head, and whether the gate may be open."""
+
+    def __init__(
+        self,
+        account_id: str,
+        stores: GateStores,
+        rulebook: Callable[[], Rulebook],
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self.account_id = account_id
+        self.closed_because = "not opened yet"
+        self._stores = stores
+        self._rulebook = rulebook
+        self._clock = clock
+        self._observer = observer
+        observer.gate(account_id, is_open=False)
+        self._state: AccountState | None = None
+
+    def keep(self, state: AccountState) -> None:
+        """Remember the state that was just committed."""
+        self._state = state
+
+    def forget(self) -> None:
+        """What is in hand may be wrong: read the record next time."""
+        self._state = None
+
+    def unclear_orders(self, scope: Scope) -> list[str]:
+        """Orders in a scope that may be on their way to a broker, by the state in hand."""
+        orders = self._state.orders.values() if self._state else ()
+        return [
+            order.order_id
+            for order in orders
+            if order.delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT)
+            and scope.covers(order.account_id, order.strategy_id, order.symbol)
+        ]
+
+    async def known_state(self) -> AccountState:
+        """Step 2: the state in hand, else the record's.
+
+        Raises:
+            NotFound: the account was never opened.
+        """
+        if self._state is None:
+            self._state = await self._load()
+        return self._state
+
+    async def _load(self) -> AccountState:
+        state = await self._stores.record.load(self.account_id)
+        if state is None:
+            raise NotFound("account", account_id=self.account_id)
+        return state
+
+    async def ask_risk(self, attempt: Attempt, state: AccountState) -> Snapshot | None:
+        """Step 3: ask the risk store; None when it cannot say, which closes the gate."""
+        signals = attempt.signals()
+        limits = self._rulebook().limits
+        # A throttle that was asked in an earlier try of this batch was charged then.
+        rated = [
+            (signal, rate)
+            for signal in signals
+            if id(signal) not in attempt.verdicts
+            and (rate := limits.rate(self.account_id, signal.strategy_id)) is not None
+        ]
+        request = SnapshotRequest(
+            account_id=self.account_id,
+            batch_id=attempt.batch_id,
+            now_ns=self._clock(),
+            epoch=state.epoch,
+            known_sequence=state.sequence,
+            known_hash=state.head_hash,
+            throttles=[ThrottleRequest(f"strategy:{s.strategy_id}", rate) for s, rate in rated],
+            symbols=_symbols(signals, state),
+            peek=False,
+        )
+        attempt.now_ns = request.now_ns
+        try:
+            snapshot = await self._stores.risk.snapshot(request)
+            if snapshot.controls is None or self.closed_because:
+                snapshot.controls = await self._restore_controls()
+            await self._peek_for_evaluations(attempt, request, snapshot)
+        except StoreUnavailable as error:
+            self.close(error.message)
+            return None
+        attempt.verdicts |= {
+            id(signal): verdict
+            for (signal, _), verdict in zip(rated, snapshot.verdicts, strict=True)
+        }
+        attempt.verdicts |= attempt.peeked
+        return snapshot
+
+    async def _peek_for_evaluations(
+        self, attempt: Attempt, asked: SnapshotRequest, snapshot: Snapshot
+    ) -> None:
+        """What-ifs see the throttles as they are and take nothing from them."""
+        limits = self._rulebook().limits
+        signals = attempt.evaluated_signals()
+        rated = [
+            (signal, rate)
+            for signal in signals
+            if (rate := limits.rate(self.account_id, signal.strategy_id)) is not None
+        ]
+        if not signals:
+            return
+        request = SnapshotRequest(
+            account_id=self.account_id,
+            batch_id=f"{attempt.batch_id}-peek",
+            now_ns=asked.now_ns,
+            epoch=asked.epoch,
+            known_sequence=asked.known_sequence,
+            known_hash=asked.known_hash,
+            throttles=[ThrottleRequest(f"strategy:{s.strategy_id}", rate) for s, rate in rated],
+            symbols=sorted({signal.symbol for signal in signals} - set(asked.symbols)),
+            peek=True,
+        )
+        peeked = await self._stores.risk.snapshot(request)
+        snapshot.quotes.update(peeked.quotes)
+        attempt.peeked = {
+            id(signal): verdict for (signal, _), verdict in zip(rated, peeked.verdicts, strict=True)
+        }
+
+    async def _restore_controls(self) -> dict[Scope, ScopeState]:
+        """After any doubt: what the record knows joins what is there, and the stricter holds."""
+        controls = await self._stores.controls.controls()
+        await self._stores.risk.put_controls(list(controls.values()), complete=True)
+        log.warning("controls_restored", scopes=[str(scope) for scope in controls])
+        restored = await self._stores.risk.controls()
+        if restored is None:
+            raise StoreUnavailable("the operators' controls were lost again while being restored")
+        return restored
+
+    async def reconcile(self, state: AccountState, snapshot: Snapshot) -> AccountState:
+        """Step 4: the state to decide on, with the risk store brought in line with the record."""
+        same_epoch = snapshot.epoch == state.epoch
+        theirs = snapshot.state
+        if same_epoch and theirs is None and snapshot.sequence == state.sequence:
+            self._opened()
+            return state
+        # Another replica wrote; or the record lost its tail, and this is of a lost timeline.
+        if (
+            same_epoch
+            and theirs is not None
+            and theirs.sequence > state.sequence
+            and await self._stores.record.has_entry(
+                self.account_id, theirs.sequence, theirs.head_hash
+            )
+        ):
+            await self._add_quotes(theirs, snapshot)
+            self._opened()
+            return theirs
+        if not self.closed_because:
+            self.close("the risk store is being rebuilt from the record")
+        state = await self._load()
+        # The record was read after the fold: a fold that is ahead of it is of a lost timeline. One
+        # that cannot be read may say that it is ahead, and would stay.
+        lost = snapshot.epoch is None or (same_epoch and (snapshot.sequence or 0) >= state.sequence)
+        await self._stores.risk.replace(state, force=lost)
+        await self._add_quotes(state, snapshot)
+        log.warning("risk_store_rebuilt", account_id=self.account_id, sequence=state.sequence)
+        self._opened()
+        return state
+
+    async def _add_quotes(self, state: AccountState, snapshot: Snapshot) -> None:
+        missing = [each for each in _symbols((), state) if each not in snapshot.quotes]
+        if missing:
+            snapshot.quotes.update(await self._stores.risk.quotes(missing))
+
+    def _opened(self) -> None:
+        if self.closed_because:
+            self.closed_because = ""
+            self._observer.gate(self.account_id, is_open=True)
+
+    def close(self, why: str) -> None:
+        """Approve nothing from now on, and say why."""
+        if self.closed_because != why:
+            raise_alert(self._observer, Alert.GATE_CLOSED, account_id=self.account_id, why=why)
+            self._observer.gate(self.account_id, is_open=False)
+        self.closed_because = why
+
+
+def _symbols(signals: Iterable[Signal], state: AccountState) -> list[str]:
+    """Every symbol whose price matters: asked for, held, or working."""
+    symbols = {signal.symbol for signal in signals}
+    symbols.update(symbol for (_, symbol), held in state.positions.items() if held.quantity)
+    symbols.update(order.symbol for order in state.orders.values())
+    return sorted(symbols)

@@ -1,0 +1,78 @@
+"""What the path to capital lets be seen from outside, as it happens: for metrics and alerts.
+
+An observer is told and never asked. Its methods return at once and raise nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import structlog
+
+from trade_engine.domain.decision import Outcome, Reason
+from trade_engine.domain.order import DeliveryState
+from trade_engine.execution.ports import Committed, Delivery
+
+log = structlog.get_logger(__name__)
+
+
+class Alert(StrEnum):
+    """What a person must look at: the name of a log line at error, and of a counter."""
+
+    GATE_CLOSED = "gate_closed"
+    """An account's risk state is not known: nothing is approved for it."""
+    GATE_NOT_OPENED = "gate_not_opened"
+    """A fault of the engine's own kept a closed gate from opening; it is tried again."""
+    BATCH_FAILED = "batch_failed"
+    """A fault of the engine's own threw a batch away; its signals were answered INTERNAL."""
+    ROUTER_FAILED = "router_failed"
+    """A fault of the engine's own stopped a step of sending; it is tried again."""
+    TASK_DIED = "task_died"
+    """A task that must never end has ended: the process stops, and is to be started again."""
+    HALT_NOT_STORED = "halt_not_stored"
+    """A store did not take a halt."""
+    REPORT_IGNORED = "report_ignored"
+    """A broker's report could not be applied to any order; the journal keeps it."""
+    FILL_OUT_OF_ORDER = "fill_out_of_order"
+    """A fill came after its order was closed, or for more than was ordered; it is booked."""
+
+
+class Observer:
+    """Whoever watches: a subclass sees what it overrides, and this one sees nothing."""
+
+    def gate(self, account_id: str, *, is_open: bool) -> None:
+        """An account's gate opened or closed in this process."""
+
+    def sender(self, account_id: str, *, is_here: bool) -> None:
+        """This process became an account's sender, or is it no longer."""
+
+    def batch_settled(self, requests: int, seconds: float) -> None:
+        """A batch of so many requests was settled; seconds is from its first try to its answers."""
+
+    def committed(self, outcome: Committed) -> None:
+        """The record answered a commit."""
+
+    def decided(self, outcome: Outcome, reasons: Sequence[Reason]) -> None:
+        """A signal was decided for good, and that is durable."""
+
+    def reported(self, reports: int, fills: int) -> None:
+        """Brokers' reports were taken in, and so many of them were fills now booked."""
+
+    def handed_over(self, delivery: Delivery, orders: int) -> None:
+        """A broker was handed orders, and this is what is known of them."""
+
+    def unsent(self, account_id: str, orders: Mapping[DeliveryState, int]) -> None:
+        """So many open orders of an account are not known to be sent; absent states have none."""
+
+    def alerted(self, alert: Alert) -> None:
+        """An alert was raised."""
+
+
+UNOBSERVED = Observer()
+
+
+def raise_alert(observer: Observer, alert: Alert, **details: object) -> None:
+    """Say that a person must look: in the log, and to whoever watches."""
+    log.error(alert.value, **details)
+    observer.alerted(alert)

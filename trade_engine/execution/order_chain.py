@@ -1,0 +1,541 @@
+"""The order machine: the facts that events leave behind, and the state derived from them.
+
+An `OrderChain` is one order through all its versions: OrderQty, CumQty, LeavesQty and AvgPx run
+over the whole chain of ClOrdIDs. It holds
+
+- marks: the states that a broker set (CANCELED, SUSPENDED, …), each of which may hide another;
+- requests: our cancel and replace requests that the broker has not settled yet;
+- executions: what was filled, each with its present numbers after corrections, or busted;
+- amendments that arrived before the execution they are about, and wait for it.
+
+Nothing that a broker claims about OrdStatus, CumQty or LeavesQty is taken over. Which event may
+come in which state stands in `order_table`; `refusal` asks it before anything is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from trade_engine.domain.execution import (
+    CancelReject,
+    ExecRestatementReason,
+    ExecType,
+    ExecutionReport,
+)
+from trade_engine.domain.money import ZERO, optional_text, quotient, text
+from trade_engine.domain.order import OrdStatus, TimeInForce
+from trade_engine.execution.order_table import DAY_ENDED, ENDED, RANK, Event, may_come
+
+AMENDMENTS = frozenset({ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL})
+_EVENT_OF = {exec_type: Event(exec_type.value) for exec_type in ExecType}
+_ENDINGS = frozenset({Event.CANCELED, Event.EXPIRED})
+_STANDS_ASIDE = frozenset({OrdStatus.STOPPED, OrdStatus.SUSPENDED})
+_PROVES_NOTHING = frozenset({ExecType.PENDING_NEW, ExecType.ORDER_STATUS, ExecType.REJECTED})
+"""Reports that do not say that the broker has accepted the order."""
+
+
+class RequestKind(StrEnum):
+    """Which request: FIX OrderCancelRequest or OrderCancelReplaceRequest."""
+
+    CANCEL = "CANCEL"
+    REPLACE = "REPLACE"
+
+    @property
+    def unnamed(self) -> str:
+        """The key of a request that we know only by the broker's word: no ClOrdID has a "?"."""
+        return f"?{self.value}"
+
+
+@dataclass(slots=True)
+class Request:
+    """A cancel or replace request that is not settled.
+
+    pending: the broker reported it as Pending Cancel or Pending Replace. order_qty is what a
+    replace asks for. qty_before is the OrderQty to go back to if the broker, which already works
+    to order_qty, refuses it after all.
+    """
+
+    kind: RequestKind
+    order_qty: Decimal | None = None
+    price: Decimal | None = None
+    pending: bool = False
+    qty_before: Decimal | None = None
+
+
+@dataclass(slots=True)
+class Execution:
+    """One execution as it now counts: value is the sum of quantity times price, exactly.
+
+    exec_id is the one it was first reported under; ids holds that and every correction's, for a
+    second correction names the last one. day counts trading days of the order, from 0.
+    """
+
+    exec_id: str
+    last_qty: Decimal
+    value: Decimal
+    commission: Decimal = ZERO
+    day: int = 0
+    busted: bool = False
+    ids: list[str] = field(default_factory=list)
+
+    @property
+    def last_px(self) -> Decimal:
+        """Its price per unit; 0 when busted."""
+        return quotient(self.value, self.last_qty) if self.last_qty else ZERO
+
+
+@dataclass(slots=True)
+class OrderChain:
+    """The facts about one order. Change it through `OrderMachine`'s events only."""
+
+    cl_ord_id: str
+    """The last ClOrdID that the broker accepted."""
+    order_qty: Decimal
+    price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.DAY
+    sent: bool = False
+    """We sent it; else it is known by the broker's reports only, or not at all."""
+    cash_order: bool = False
+    """Ordered by amount (CashOrderQty): what the broker states is the OrderQty."""
+    acknowledged: bool = False
+    """The broker spoke of it as an order that it has."""
+    duplicates: int = 0
+    """How often it was sent again under its ClOrdID without an answer yet."""
+    day: int = 0
+    marks: set[OrdStatus] = field(default_factory=set)
+    requests: dict[str, Request] = field(default_factory=dict)
+    cl_ord_ids: list[str] = field(default_factory=list)
+    """Every ClOrdID that was ever used for it, in order."""
+    executions: list[Execution] = field(default_factory=list)
+    waiting: list[ExecutionReport] = field(default_factory=list)
+    """Busts and corrections of executions that have not arrived."""
+    unlisted_qty: Decimal = ZERO
+    """Filled by executions that are known as a sum only; unlisted_value is their value."""
+    unlisted_value: Decimal = ZERO
+
+    # ---- what follows from the facts --------------------------------------------------------
+
+    @property
+    def ord_status(self) -> OrdStatus:
+        """FIX OrdStatus(39): of the states that hold, the one of highest precedence."""
+        return min(self._holding(), key=RANK.__getitem__)
+
+    @property
+    def cum_qty(self) -> Decimal:
+        """FIX CumQty(14): what is filled by the executions that survive."""
+        return sum((each.last_qty for each in self.executions), self.unlisted_qty)
+
+    @property
+    def cum_value(self) -> Decimal:
+        """What CumQty cost, before fees and multiplier."""
+        return sum((each.value for each in self.executions), self.unlisted_value)
+
+    @property
+    def leaves_qty(self) -> Decimal:
+        """FIX LeavesQty(151): 0 when the order can't fill any more, else what is left."""
+        return ZERO if self._inactive() else max(self.order_qty - self.cum_qty, ZERO)
+
+    @property
+    def day_cum_qty(self) -> Decimal:
+        """FIX DayCumQty(425): the part of CumQty that was filled today."""
+        today = (each.last_qty for each in self.executions if each.day == self.day)
+        return sum(today, ZERO)
+
+    @property
+    def day_order_qty(self) -> Decimal:
+        """FIX DayOrderQty(424): OrderQty less what earlier days filled."""
+        return self.order_qty - (self.cum_qty - self.day_cum_qty)
+
+    @property
+    def orig_cl_ord_id(self) -> str:
+        """FIX OrigClOrdID(41) for our next request: the last ClOrdID that was not rejected."""
+        named = [cl_ord_id for cl_ord_id in self.requests if cl_ord_id in self.cl_ord_ids]
+        return named[-1] if named else self.cl_ord_id
+
+    def _holding(self) -> Iterator[OrdStatus]:
+        if not self.sent and not self.acknowledged:
+            yield OrdStatus.REJECTED  # how FIX spells an order that nobody knows
+            return
+        yield from self.marks
+        ended = bool(self.marks & ENDED)
+        for request in self.requests.values():
+            if request.pending and not ended:  # what the end overtook is moot
+                cancel = request.kind is RequestKind.CANCEL
+                yield OrdStatus.PENDING_CANCEL if cancel else OrdStatus.PENDING_REPLACE
+        filled = self.cum_qty
+        if filled and filled >= self.order_qty and not self._unquantified():
+            yield OrdStatus.FILLED
+        elif not ended:  # FIX: New and Partially Filled are "outstanding" orders
+            if filled:
+                yield OrdStatus.PARTIALLY_FILLED
+            else:
+                yield OrdStatus.NEW if self.acknowledged else OrdStatus.PENDING_NEW
+
+    def _inactive(self) -> bool:
+        if not self.sent and not self.acknowledged:
+            return True
+        overnight = self.time_in_force is TimeInForce.GTC
+        return bool(self.marks & ENDED) or (bool(self.marks & DAY_ENDED) and not overnight)
+
+    def _unquantified(self) -> bool:
+        """Whether it was ordered by amount, and nobody said yet how many units that is."""
+        return self.cash_order and not self.order_qty
+
+    # ---- may it come? -----------------------------------------------------------------------
+
+    def event_of(self, report: ExecutionReport) -> Event:
+        """The event that a report is, in the order's present state."""
+        if report.exec_type is ExecType.REJECTED and self.duplicates:
+            return Event.DUPLICATE_REJECTED
+        return _EVENT_OF[report.exec_type]
+
+    def refusal(self, report: ExecutionReport) -> str:
+        """Why the report cannot be folded in; empty when it can."""
+        event, status = self.event_of(report), self.ord_status
+        if not may_come(status, event) and not self._introduces(report):
+            return f"{event} cannot come while the order is {status}"
+        if event is Event.REJECTED and self.cum_qty:
+            return f"REJECTED cannot come with {text(self.cum_qty)} filled: it can only be canceled"
+        if event in _ENDINGS and status in DAY_ENDED and self.cum_qty >= self.order_qty:
+            return f"{event} cannot come when all is filled"
+        if event is Event.TRADE:
+            if report.last_qty <= 0 or report.last_px is None:
+                return "a TRADE must state a LastQty above 0 and a LastPx"
+            if self._execution(report.exec_id) is not None:
+                return f"the execution {report.exec_id} is booked already"
+        return self._amendment_refusal(report) if report.exec_type in AMENDMENTS else ""
+
+    def _introduces(self, report: ExecutionReport) -> bool:
+        """Whether this is the first word of an order that we never sent (a telephoned one)."""
+        unheard = not self.sent and not self.acknowledged
+        return unheard and may_come(OrdStatus.PENDING_NEW, self.event_of(report))
+
+    def _amendment_refusal(self, report: ExecutionReport) -> str:
+        if not report.exec_ref_id:
+            return f"a {report.exec_type} must name its execution in ExecRefID"
+        if self._execution(report.exec_id) is not None or report in self.waiting:
+            return f"the report {report.exec_id} was folded in already"
+        amended = self._execution(report.exec_ref_id)
+        if amended is not None and amended.busted:
+            return f"the execution {report.exec_ref_id} is busted: nothing can amend it any more"
+        if amended is None and self.unlisted_qty:
+            return f"{report.exec_type} needs the order's executions, which are not at hand"
+        return ""
+
+    def request_refusal(self, kind: RequestKind, cl_ord_id: str) -> str:
+        """Why we cannot make this request; empty when we can."""
+        event = Event.CANCEL_REQUEST if kind is RequestKind.CANCEL else Event.REPLACE_REQUEST
+        heard_of = self.sent or self.acknowledged  # else the broker may know what we do not
+        if heard_of and not may_come(self.ord_status, event):
+            return f"{event} cannot come while the order is {self.ord_status}"
+        if cl_ord_id in self.cl_ord_ids:
+            return f"the ClOrdID {cl_ord_id} was used before"
+        return ""
+
+    def reject_refusal(self, reject: CancelReject) -> str:
+        """Why the broker's refusal of a request cannot be folded in; empty when it can."""
+        if self._requested(reject.cl_ord_id) is None:
+            return f"no request {reject.cl_ord_id} of this order is open"
+        return ""
+
+    # ---- events: each is legal when it is called --------------------------------------------
+
+    def send(self, cl_ord_id: str) -> None:
+        """We send the order; once more under its ClOrdID if we did so before."""
+        self._use(cl_ord_id)
+        if self.sent or self.acknowledged:
+            self.duplicates += 1
+        self.sent = True
+
+    def request(
+        self,
+        kind: RequestKind,
+        cl_ord_id: str,
+        order_qty: Decimal | None = None,
+        price: Decimal | None = None,
+    ) -> None:
+        """We ask to cancel or replace. Nothing else changes before the broker answers."""
+        self._use(cl_ord_id)
+        self.requests[cl_ord_id] = Request(kind, order_qty, price)
+
+    def reject_request(self, reject: CancelReject) -> None:
+        """The broker refuses a request: the order stands as it did before."""
+        cl_ord_id = self._requested(reject.cl_ord_id)
+        refused = self.requests.pop(cl_ord_id) if cl_ord_id is not None else None
+        if refused is not None and refused.qty_before is not None:
+            self.order_qty = refused.qty_before
+        if self.sent and not reject.unknown_order:
+            self.acknowledged = True  # it has the order whose request it refuses
+
+    def turn_day(self) -> None:
+        """A new trading day: a good-till-canceled order that was done for the day stands again."""
+        self.day += 1
+        if self.time_in_force is TimeInForce.GTC and self.cum_qty < self.order_qty:
+            self.marks -= DAY_ENDED
+
+    def fold(self, report: ExecutionReport) -> Execution | None:
+        """Fold a report in; answers with the execution that it made or amended, if any."""
+        first_word = not self.sent and not self.acknowledged
+        if report.exec_type not in _PROVES_NOTHING:
+            self.acknowledged = True
+        if report.order_qty is not None and (first_word or self.cash_order):
+            self.order_qty = report.order_qty
+        match report.exec_type:
+            case ExecType.NEW:
+                self.marks.discard(OrdStatus.SUSPENDED)
+            case ExecType.PENDING_NEW | ExecType.ORDER_STATUS:
+                self.duplicates = 0  # the broker told of the order instead of refusing its copy
+            case ExecType.REJECTED:
+                self._reject()
+            case ExecType.CANCELED:
+                self._end(OrdStatus.CANCELED, report)
+            case ExecType.EXPIRED:
+                self._end(OrdStatus.EXPIRED, report)
+            case ExecType.DONE_FOR_DAY:
+                self._mark(OrdStatus.DONE_FOR_DAY)
+            case ExecType.CALCULATED:
+                self._mark(OrdStatus.CALCULATED)
+            case ExecType.STOPPED:
+                self._mark(OrdStatus.STOPPED)
+            case ExecType.SUSPENDED:
+                self._mark(OrdStatus.SUSPENDED)
+            case ExecType.PENDING_CANCEL:
+                self._pend(RequestKind.CANCEL, report)
+            case ExecType.PENDING_REPLACE:
+                self._pend(RequestKind.REPLACE, report)
+            case ExecType.REPLACED:
+                self._replace(report)
+            case ExecType.RESTATED:
+                self._restate(report)
+            case ExecType.TRADE:
+                return self._trade(report)
+            case ExecType.TRADE_CORRECT | ExecType.TRADE_CANCEL:
+                return self._amend(report)
+        return None
+
+    def _mark(self, state: OrdStatus) -> None:
+        """The broker sets a state; on an order that ended, though a fill hides it, none holds."""
+        if not self.marks & ENDED:
+            self.marks.add(state)
+
+    def _reject(self) -> None:
+        if self.duplicates:
+            self.duplicates -= 1
+        else:
+            self._end(OrdStatus.REJECTED, None)
+
+    def _end(self, how: OrdStatus, report: ExecutionReport | None) -> None:
+        """The order ends. What the broker has not settled may still be refused, but is moot."""
+        self.acknowledged = True
+        self.marks -= _STANDS_ASIDE | DAY_ENDED
+        self.marks.add(how)
+        answered = self.requests.get(report.cl_ord_id) if report is not None else None
+        if report is not None and answered is not None and answered.kind is RequestKind.CANCEL:
+            self.cl_ord_id = report.cl_ord_id
+        self.requests = {
+            cl_ord_id: each
+            for cl_ord_id, each in self.requests.items()
+            if each is not answered and cl_ord_id in self.cl_ord_ids
+        }
+
+    def _pend(self, kind: RequestKind, report: ExecutionReport) -> None:
+        found = self._requested(report.cl_ord_id, kind)
+        if found is None:
+            found = kind.unnamed
+            self.requests[found] = Request(kind)
+        self.requests[found].pending = True
+        if kind is RequestKind.REPLACE and report.order_qty not in (None, self.order_qty):
+            self._work_to_earlier(found, report.order_qty)
+
+    def _work_to_earlier(self, cl_ord_id: str, order_qty: Decimal | None) -> None:
+        """Chained requests: the broker already works to an earlier one that it confirms later.
+
+        It then states that one's OrderQty when it takes the next one up.
+        """
+        for other, each in self.requests.items():
+            if other == cl_ord_id:
+                return
+            if each.kind is RequestKind.REPLACE and each.order_qty == order_qty:
+                each.qty_before, self.order_qty = self.order_qty, order_qty or self.order_qty
+                return
+
+    def _replace(self, report: ExecutionReport) -> None:
+        """A replacement takes effect; requests made before it went the same way or are moot."""
+        found = self._requested(report.cl_ord_id, RequestKind.REPLACE)
+        asked = Request(RequestKind.REPLACE)
+        if found is not None:
+            asked = self.requests[found]
+            made = list(self.requests)
+            for earlier in made[: made.index(found) + 1]:
+                if self.requests[earlier].kind is RequestKind.REPLACE:
+                    del self.requests[earlier]
+        self.marks -= ENDED  # filled up after its end, and now enlarged: it stands again
+        if report.orig_cl_ord_id or found == report.cl_ord_id:
+            self._use(report.cl_ord_id)
+            self.cl_ord_id = report.cl_ord_id
+        self._set_order_qty(report.order_qty if report.order_qty is not None else asked.order_qty)
+        self.price = _first(report.price, asked.price, self.price)
+
+    def _restate(self, report: ExecutionReport) -> None:
+        """The broker changed the order by itself, or renews it for the day."""
+        self.marks.discard(OrdStatus.SUSPENDED)
+        if self.time_in_force is TimeInForce.GTC:
+            self.marks -= DAY_ENDED
+        reason = report.exec_restatement_reason
+        if reason is ExecRestatementReason.GT_CORPORATE_ACTION and report.order_qty:
+            self._split(report.order_qty)
+        else:
+            self._set_order_qty(report.order_qty)
+        self.price = _first(report.price, self.price)
+
+    def _set_order_qty(self, order_qty: Decimal | None) -> None:
+        """Less than is filled already is a request to stop there: OrderQty becomes CumQty."""
+        if order_qty is not None:
+            self.order_qty = max(order_qty, self.cum_qty)
+
+    def _split(self, order_qty: Decimal) -> None:
+        """A corporate action scales quantities, those of executions too; what they cost stays."""
+        before = self.order_qty
+        for each in self.executions:
+            each.last_qty = quotient(each.last_qty * order_qty, before)
+        self.unlisted_qty = quotient(self.unlisted_qty * order_qty, before)
+        self.order_qty = order_qty
+
+    # ---- executions -------------------------------------------------------------------------
+
+    def _trade(self, report: ExecutionReport) -> Execution:
+        made = Execution(
+            exec_id=report.exec_id,
+            last_qty=report.last_qty,
+            value=report.last_qty * (report.last_px or ZERO),
+            commission=report.commission,
+            day=self.day,
+            ids=[report.exec_id],
+        )
+        self.executions.append(made)
+        self._settle_waiting()
+        return made
+
+    def _amend(self, report: ExecutionReport) -> Execution | None:
+        amended = self._execution(report.exec_ref_id)
+        if amended is None:
+            self.waiting.append(report)
+            return None
+        _amend_execution(amended, report)
+        self._settle_waiting()
+        return amended
+
+    def _settle_waiting(self) -> None:
+        """Apply the amendments whose execution has arrived; one may be what another waits for."""
+        for report in list(self.waiting):
+            amended = self._execution(report.exec_ref_id)
+            if amended is not None:
+                self.waiting.remove(report)
+                if not amended.busted:
+                    _amend_execution(amended, report)
+                self._settle_waiting()
+                return
+
+    def _execution(self, exec_id: str) -> Execution | None:
+        return next((each for each in self.executions if exec_id in each.ids), None)
+
+    # ---- ClOrdIDs ---------------------------------------------------------------------------
+
+    def _use(self, cl_ord_id: str) -> None:
+        if cl_ord_id not in self.cl_ord_ids:
+            self.cl_ord_ids.append(cl_ord_id)
+
+    def _requested(self, cl_ord_id: str, kind: RequestKind | None = None) -> str | None:
+        """The open request that an answer under this ClOrdID is about.
+
+        That is the one of this ClOrdID; else, for a broker that answers under the order's own,
+        the first one made.
+        """
+        fits = [key for key, each in self.requests.items() if kind in (None, each.kind)]
+        if cl_ord_id in fits:
+            return cl_ord_id
+        is_ours = cl_ord_id in (self.cl_ord_id, *self.cl_ord_ids)
+        return fits[0] if fits and is_ours else None
+
+
+def _amend_execution(execution: Execution, report: ExecutionReport) -> None:
+    """Bust or correct; a correction leaves alone what it does not state (0, or no price)."""
+    execution.ids.append(report.exec_id)
+    if report.exec_type is ExecType.TRADE_CANCEL:
+        execution.busted = True
+        execution.last_qty = execution.value = execution.commission = ZERO
+        return
+    px = execution.last_px if report.last_px is None else report.last_px
+    same = report.last_px is None and not report.last_qty
+    execution.last_qty = report.last_qty or execution.last_qty
+    execution.value = execution.value if same else execution.last_qty * px
+    execution.commission = report.commission or execution.commission
+
+
+def _first(*candidates: Decimal | None) -> Decimal | None:
+    return next((each for each in candidates if each is not None), None)
+
+
+# ---- the canonical form ---------------------------------------------------------------------
+
+
+def memory_json(chain: OrderChain) -> dict[str, Any]:
+    """What must be remembered beside an order's own fields; executions are kept as fills."""
+    return {
+        "cl_ord_id": chain.cl_ord_id,
+        "cl_ord_ids": chain.cl_ord_ids,
+        "sent": chain.sent,
+        "cash_order": chain.cash_order,
+        "acknowledged": chain.acknowledged,
+        "duplicates": chain.duplicates,
+        "day": chain.day,
+        "marks": sorted(mark.value for mark in chain.marks),
+        "requests": [_request_json(key, each) for key, each in chain.requests.items()],
+        "waiting": [report.to_json() for report in chain.waiting],
+    }
+
+
+def recall(chain: OrderChain, doc: dict[str, Any]) -> None:
+    """Take over what `memory_json` wrote."""
+    chain.cl_ord_id = doc["cl_ord_id"]
+    chain.cl_ord_ids = list(doc["cl_ord_ids"])
+    chain.sent = doc["sent"]
+    chain.cash_order = doc["cash_order"]
+    chain.acknowledged = doc["acknowledged"]
+    chain.duplicates = doc["duplicates"]
+    chain.day = doc["day"]
+    chain.marks = {OrdStatus(each) for each in doc["marks"]}
+    chain.requests = dict(_requests_from_json(doc["requests"]))
+    chain.waiting = [ExecutionReport.from_json(each) for each in doc["waiting"]]
+
+
+def _request_json(cl_ord_id: str, request: Request) -> dict[str, Any]:
+    return {
+        "cl_ord_id": cl_ord_id,
+        "kind": request.kind.value,
+        "order_qty": optional_text(request.order_qty),
+        "price": optional_text(request.price),
+        "pending": request.pending,
+        "qty_before": optional_text(request.qty_before),
+    }
+
+
+def _requests_from_json(docs: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Request]]:
+    def optional(written: str) -> Decimal | None:
+        return Decimal(written) if written else None
+
+    for doc in docs:
+        yield (
+            doc["cl_ord_id"],
+            Request(
+                kind=RequestKind(doc["kind"]),
+                order_qty=optional(doc["order_qty"]),
+                price=optional(doc["price"]),
+                pending=doc["pending"],
+                qty_before=optional(doc["qty_before"]),
+            ),
+        )

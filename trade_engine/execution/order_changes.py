@@ -1,0 +1,156 @@
+"""What the engine itself does to orders: intent to send, delivery, cancels, trading states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trade_engine.domain.account import scope_state_json
+from trade_engine.domain.clock import NS_PER_S
+from trade_engine.domain.execution import ExecType
+from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.order import DeliveryState, Order, OrdStatus
+from trade_engine.domain.signal import Side
+from trade_engine.domain.trading_state import ScopeState, TradingState
+from trade_engine.execution.batch import Batch
+from trade_engine.execution.fills import engine_report
+from trade_engine.execution.order_state import apply_report
+from trade_engine.execution.requests import StateChange
+
+SEND_WITHIN_NS = 60 * NS_PER_S
+"""An order not sent by then was judged by a market that is gone: it is canceled, not sent."""
+
+
+def intend(batch: Batch, order_ids: Iterable[str]) -> list[Order]:
+    """Turn QUEUED into SENDING, which must be committed before the broker is spoken to.
+
+    Answers with the orders that may be sent. One that is not queued any more is left out; one that
+    may not be sent any more is canceled: an approved order does not outlive what approved it.
+    """
+    cleared = []
+    for order_id in order_ids:
+        order = batch.state.orders.get(order_id)
+        if order is None or order.delivery is not DeliveryState.QUEUED:
+            continue
+        why_not = _why_not_sent(batch, order)
+        if why_not:
+            cancel_unsent(batch, order, why_not)
+            continue
+        order.delivery = DeliveryState.SENDING
+        batch.write_order(EntryKind.DELIVERY, order, {})
+        cleared.append(order.copy())
+    return cleared
+
+
+def _why_not_sent(batch: Batch, order: Order) -> str:
+    """Why a queued order may not be sent any more; empty when it may."""
+    if order.cancel_requested:
+        return "a cancel was asked for"
+    if batch.now_ns - order.created_at_ns > SEND_WITHIN_NS:
+        return f"not sent within {SEND_WITHIN_NS // NS_PER_S} s of its approval"
+    trading = batch.trading(order.account_id, order.strategy_id, order.symbol)
+    if trading is not None and not _allowed_by(batch, order, trading):
+        return f"trading is {trading.state} for {trading.scope}: {trading.reason}"
+    return ""
+
+
+def _allowed_by(batch: Batch, order: Order, trading: ScopeState) -> bool:
+    """Whether a trading state lets an open order reach its broker: REDUCE_ONLY, if it closes."""
+    if trading.state is TradingState.REDUCE_ONLY:
+        own = batch.exposure.own(order.strategy_id, order.symbol)
+        if order.side is Side.BUY:
+            return own.working_buy <= -own.quantity
+        return own.working_sell <= own.quantity
+    return trading.state is TradingState.ACTIVE
+
+
+def pending(batch: Batch) -> list[Order]:
+    """The open orders not known to be sent, and those to be canceled."""
+    return [
+        order.copy()
+        for order in batch.state.orders.values()
+        if order.delivery is not DeliveryState.SENT or order.cancel_requested
+    ]
+
+
+def deliver(batch: Batch, outcomes: dict[str, tuple[DeliveryState, str]]) -> None:
+    """Record what became of sending; a report that came meanwhile has the last word.
+
+    An order that did not leave after all, and is to be canceled, is canceled by this.
+    """
+    for order_id, (delivery, why) in outcomes.items():
+        order = batch.state.orders.get(order_id)
+        if order is None or order.delivery in (DeliveryState.SENT, delivery):
+            continue
+        batch.acts_as_sender = True
+        order.delivery = delivery
+        order.text = why or order.text
+        if delivery is DeliveryState.QUEUED and order.cancel_requested:
+            cancel_unsent(batch, order, "canceled before it was sent")
+        else:
+            batch.write_order(EntryKind.DELIVERY, order, {})
+
+
+def cancel_unsent(batch: Batch, order: Order, why: str) -> None:
+    """Cancel an order that no broker has."""
+    report = engine_report(order, ExecType.CANCELED, batch.now_ns, why)
+    leaves_before, delivery = order.leaves_qty, order.delivery
+    apply_report(order, report, batch.now_ns)
+    order.delivery = delivery  # no broker proved that it arrived: this report is our own
+    batch.exposure.work(order, order.leaves_qty - leaves_before)
+    batch.write_order(
+        EntryKind.EXECUTION, order, {"report": report.to_json(), "broker": order.broker}
+    )
+
+
+def request_cancel(batch: Batch, order: Order, request_id: str, reason: str, operator: str) -> None:
+    """Make the wish to cancel durable: an order not sent yet is CANCELED, another one pending."""
+    order.cancel_requested = True
+    if order.delivery is DeliveryState.QUEUED:
+        cancel_unsent(batch, order, reason)
+        return
+    order.ord_status = OrdStatus.PENDING_CANCEL
+    batch.write_order(
+        EntryKind.CANCEL_REQUESTED,
+        order,
+        {"request_id": request_id, "reason": reason, "operator": operator},
+    )
+
+
+def set_trading_state(
+    batch: Batch, state: ScopeState, request_id: str, *, cancel_open_orders: bool
+) -> StateChange:
+    """Journal an operator's trading state; what is queued and not allowed by it is canceled.
+
+    Nothing but a resume loosens: a state weaker than the one that stands leaves that standing.
+    """
+    standing = batch.state.trading.get(state.scope)
+    if state.state is TradingState.ACTIVE:
+        batch.state.trading.pop(state.scope, None)
+    else:
+        if standing is not None and standing.state.strictness > state.state.strictness:
+            state = standing
+        batch.state.trading[state.scope] = state
+    change = StateChange(
+        batch.write(
+            EntryKind.TRADING_STATE,
+            {
+                "state": scope_state_json(state),
+                "request_id": request_id,
+                "cancel_open_orders": cancel_open_orders,
+            },
+        )
+    )
+    for order in list(batch.state.orders.values()):
+        if not state.scope.covers(order.account_id, order.strategy_id, order.symbol):
+            continue
+        if order.delivery is DeliveryState.QUEUED:
+            if cancel_open_orders or not _allowed_by(batch, order, state):
+                cancel_unsent(batch, order, f"{state.state} for {state.scope}: {state.reason}")
+                change.canceled.append(order.order_id)
+            continue
+        if order.delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT):
+            change.in_flight.append(order.order_id)
+        if cancel_open_orders and not order.cancel_requested:
+            request_cancel(batch, order, request_id, state.reason, state.operator)
+            change.canceling.append(order.order_id)
+    return change

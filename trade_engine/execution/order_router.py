@@ -1,0 +1,373 @@
+"""The router of an account: sends what was approved, once, and asks about what is unclear.
+
+Only the holder of the account's lease sends. The intent to send (SENDING) is committed through the
+gate, fenced by the lease, before the broker is spoken to: with the approval itself where the
+approving process is the sender, by a request of its own otherwise. A halt journaled by any replica
+comes either before it, and then the order is canceled instead, or after it, and then the halt
+knows which orders are in flight. The router takes one more look at this process's halts at the
+last step before the broker.
+
+Whoever takes the lease over starts by asking the broker about every order in SENDING or IN_DOUBT;
+nothing unclear is ever sent again on a guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from trade_engine.domain.errors import EngineError, StoreUnavailable
+from trade_engine.domain.order import ApprovedOrder, DeliveryState, Order
+from trade_engine.domain.trading_state import TradingState
+from trade_engine.execution.gate import AccountGate, Fenced
+from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
+from trade_engine.execution.ports import (
+    Broker,
+    BrokerOrder,
+    Delivery,
+    Fence,
+    Lease,
+    LeaseStore,
+)
+from trade_engine.execution.requests import (
+    DeliveryRequest,
+    IntentRequest,
+    PendingRequest,
+    ReportsRequest,
+)
+
+log = structlog.get_logger(__name__)
+
+LEASE_TTL_MS = 5000
+RENEW_EVERY_S = 1.5
+LOOK_EVERY_S = 1.0
+"""How often the open orders are looked through for what no doorbell announced."""
+REPORT_WAIT_S = 5.0
+"""How long a broker that has an order may take to report it before it is asked."""
+SEND_MAX = 64
+"""Orders per handover to the broker."""
+
+
+class OrderRouter:
+    """Sends one account's orders while this process holds its lease."""
+
+    def __init__(
+        self,
+        gate: AccountGate,
+        broker: Broker,
+        leases: LeaseStore,
+        holder: str,
+        observer: Observer = UNOBSERVED,
+    ) -> None:
+        """Say for which gate, through which broker, and under which name the lease is held."""
+        self.account_id = gate.account_id
+        self._gate = gate
+        self._broker = broker
+        self._leases = leases
+        self._holder = holder
+        self._observer = observer
+        observer.sender(self.account_id, is_here=False)
+        self._lease: Lease | None = None
+        self._ready: dict[str, Order] = {}
+        self._queued: dict[str, None] = {}
+        self._cancels: dict[str, Order] = {}
+        self._sending: set[str] = set()
+        self._handed: dict[str, float] = {}
+        self._look_due = False
+        self._looked_at = 0.0
+        self._open = False
+        self._work = asyncio.Event()
+
+    # ---- what others say; none of these waits -----------------------------------------------
+
+    def offer(self, approved: Iterable[Order], to_cancel: Iterable[Order]) -> None:
+        """Take what a batch of this process approved, and what it wants canceled."""
+        if self._lease is None:
+            return
+        for order in approved:
+            if order.delivery is DeliveryState.SENDING:
+                self._ready[order.order_id] = order
+            else:
+                self._queued[order.order_id] = None
+        self._cancels.update((order.order_id, order) for order in to_cancel)
+        self._work.set()
+
+    def look(self) -> None:
+        """Another replica wrote: look through the open orders for some to send or to cancel."""
+        self._look_due = True
+        self._work.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be sent and nothing is on its way."""
+        return not (self._ready or self._queued or self._sending or self._cancels)
+
+    @property
+    def claim(self) -> Fence | None:
+        """The claim under which this process sends; None when it does not."""
+        lease = self._lease
+        return Fence(lease.broker, lease.holder, lease.token) if lease and self._open else None
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this process is the account's sender."""
+        return self._lease is not None
+
+    # ---- the lease --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Acquire the lease, send while it holds, and again; until canceled."""
+        while True:
+            try:
+                lease = await self._leases.acquire(
+                    self.account_id, self._broker.name, self._holder, LEASE_TTL_MS
+                )
+                if lease is not None:
+                    await self._serve(lease)
+            except EngineError as error:
+                log.warning("router_waits", account_id=self.account_id, why=error.message)
+            except Exception:  # noqa: BLE001  # an account must not lose its sender for good
+                self._alert_failure()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _serve(self, lease: Lease) -> None:
+        """Be the account's sender until the lease is lost."""
+        self._lease = lease
+        log.info("lease_acquired", account_id=self.account_id, token=lease.token)
+        self._observer.sender(self.account_id, is_here=True)
+        renewing = asyncio.create_task(self._renew(lease))
+        try:
+            await self._broker.open_account(self.account_id)
+            self._open = True
+            await self._look_through()
+            working = asyncio.create_task(self._send_forever())
+            try:
+                await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await _end(working)
+        finally:
+            self._open = False
+            self._lease = None
+            await _end(renewing)
+            await self._broker.close_account(self.account_id)
+            for waiting in (self._ready, self._queued, self._cancels, self._handed):
+                waiting.clear()
+            log.warning("lease_given_up", account_id=self.account_id, token=lease.token)
+            self._observer.sender(self.account_id, is_here=False)
+            self._observer.unsent(self.account_id, {})
+
+    def _alert_failure(self) -> None:
+        raise_alert(self._observer, Alert.ROUTER_FAILED, account_id=self.account_id, exc_info=True)
+
+    async def _renew(self, lease: Lease) -> None:
+        """Prolong the lease; return once it is lost, or may be."""
+        last_good = asyncio.get_running_loop().time()
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            now = asyncio.get_running_loop().time()
+            try:
+                if not await self._leases.renew(lease, LEASE_TTL_MS):
+                    return
+                last_good = now
+            except StoreUnavailable:
+                if now - last_good > LEASE_TTL_MS / 1000:
+                    return
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease that this process holds, if it does."""
+        return self._lease
+
+    async def release(self, lease: Lease | None) -> None:
+        """Give a lease back once nothing acts under it, so that another replica need not wait."""
+        if lease is not None:
+            try:
+                await self._leases.release(lease)
+            except StoreUnavailable as error:
+                log.warning("lease_not_released", account_id=self.account_id, why=error.message)
+
+    # ---- sending ----------------------------------------------------------------------------
+
+    async def _send_forever(self) -> None:
+        while True:
+            try:
+                # Not wait_for: on Python 3.11 it loses a cancel that comes together with work,
+                # and a stop would wait for this task for ever.
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._work.wait()
+            except TimeoutError:
+                self._look_due = True
+            self._work.clear()
+            try:
+                await self._step()
+            except Fenced:
+                return
+            except EngineError as error:
+                log.warning("router_waits", account_id=self.account_id, why=error.message)
+                await asyncio.sleep(0.1)
+                self._look_due = True
+            except Exception:  # noqa: BLE001  # the sender must outlive any fault of a single step
+                self._alert_failure()
+                await asyncio.sleep(LOOK_EVERY_S)
+                self._look_due = True
+
+    async def _step(self) -> None:
+        """Do all that is there to do now."""
+        await self._hand_over_ready()
+        now = asyncio.get_running_loop().time()
+        if self._look_due or now - self._looked_at > LOOK_EVERY_S:
+            self._look_due, self._looked_at = False, now
+            await self._look_through()
+        while self._queued:
+            order_ids = list(self._queued)[:SEND_MAX]
+            request = IntentRequest(order_ids, _future())
+            self._gate.enqueue(request)
+            cleared = await request.answer  # the intent is committed from here on
+            for order_id in order_ids:
+                self._queued.pop(order_id, None)
+            await self._hand_over(cleared)
+        # Once more, and then without a pause: a cancel must not reach the broker before its order.
+        await self._hand_over_ready()
+        if self._cancels:
+            await self._cancel_all()
+
+    async def _hand_over_ready(self) -> None:
+        while self._ready:
+            await self._hand_over([self._ready[each] for each in list(self._ready)[:SEND_MAX]])
+
+    async def _hand_over(self, orders: Sequence[Order]) -> None:
+        """Hand orders to the broker whose intent to send is committed: here, and only here."""
+        self._sending.update(order.order_id for order in orders)
+        for order in orders:
+            self._ready.pop(order.order_id, None)
+        try:
+            go = [order for order in orders if not self._is_halted(order)]
+            stay = [order for order in orders if self._is_halted(order)]
+            deliveries = await self._broker.send([ApprovedOrder(order) for order in go])
+            for delivery, count in Counter(deliveries).items():
+                self._observer.handed_over(delivery, count)
+            now = asyncio.get_running_loop().time()
+            self._handed.update((order.order_id, now) for order in go)
+            await self._settle(go, deliveries, stay)
+        finally:
+            self._sending.difference_update(order.order_id for order in orders)
+
+    def _is_halted(self, order: Order) -> bool:
+        """The last look before the broker: a halt that reached this process a moment ago."""
+        return any(
+            latched.state is TradingState.HALTED
+            and scope.covers(order.account_id, order.strategy_id, order.symbol)
+            for scope, latched in self._gate.latched.items()
+        )
+
+    async def _settle(
+        self, sent: Sequence[Order], deliveries: Sequence[Delivery], stayed: Sequence[Order]
+    ) -> None:
+        """Record what is not proven by reports: doubt, and what did not leave after all."""
+        outcomes: dict[str, tuple[DeliveryState, str]] = {}
+        for order, delivery in zip(sent, deliveries, strict=True):
+            if delivery is not Delivery.SENT:
+                self._handed.pop(order.order_id, None)
+            if delivery is Delivery.IN_DOUBT:
+                outcomes[order.order_id] = (
+                    DeliveryState.IN_DOUBT,
+                    "the broker's answer is unclear",
+                )
+            elif delivery is Delivery.NOT_SENT:
+                outcomes[order.order_id] = (DeliveryState.QUEUED, "")
+        for order in stayed:
+            outcomes[order.order_id] = (DeliveryState.QUEUED, "")
+        if outcomes:
+            await self._deliver(outcomes)
+        if stayed:
+            self.look()  # to be canceled; what the broker could not take waits for the next look
+
+    async def _deliver(self, outcomes: dict[str, tuple[DeliveryState, str]]) -> None:
+        claim = self.claim
+        if claim is None:
+            raise Fenced("the lease is given up; who holds it now asks the broker")
+        request = DeliveryRequest(outcomes, claim, _future())
+        self._gate.enqueue(request)
+        await request.answer
+
+    async def _cancel_all(self) -> None:
+        """Ask for cancels: again with each look through, until what came of them is reported."""
+        orders = list(self._cancels.values())
+        self._cancels.clear()
+        await self._broker.cancel(orders)
+
+    # ---- what is unclear --------------------------------------------------------------------
+
+    async def _look_through(self) -> None:
+        """Look through the open orders: queue what waits, ask about what is unclear.
+
+        The gate answers between two batches, so an order of ours in SENDING is either one that we
+        were offered and have in hand, or one that a broker was given, or truly unclear.
+        """
+        request = PendingRequest(_future())
+        self._gate.enqueue(request)
+        orders = await request.answer
+        self._observer.unsent(
+            self.account_id,
+            Counter(each.delivery for each in orders if each.delivery is not DeliveryState.SENT),
+        )
+        now = asyncio.get_running_loop().time()
+        unclear = []
+        for order in orders:
+            order_id = order.order_id
+            if order.delivery is DeliveryState.QUEUED:
+                self._queued[order_id] = None
+            elif order.delivery is not DeliveryState.SENT:
+                in_hand = order_id in self._ready or order_id in self._sending
+                if not in_hand and now - self._handed.get(order_id, -REPORT_WAIT_S) > REPORT_WAIT_S:
+                    unclear.append(order)
+            if order.cancel_requested and order.delivery is not DeliveryState.QUEUED:
+                self._cancels[order_id] = order
+        known = {order.order_id for order in orders}
+        self._handed = {each: at for each, at in self._handed.items() if each in known}
+        if unclear:
+            await self._ask_about(unclear)
+
+    async def _ask_about(self, orders: Sequence[Order]) -> None:
+        """Ask the broker by ClOrdID; what it says is booked, what it never saw may be sent."""
+        known = await self._broker.query(self.account_id, [order.cl_ord_id for order in orders])
+        outcomes: dict[str, tuple[DeliveryState, str]] = {}
+        for order in orders:
+            found = known.get(order.cl_ord_id)
+            if found is not None:
+                await self._book(found)
+                outcomes[order.order_id] = (DeliveryState.SENT, "")
+            elif self._broker.remembers_all:
+                outcomes[order.order_id] = (DeliveryState.QUEUED, "")
+                self.look()
+            elif order.delivery is not DeliveryState.IN_DOUBT:
+                outcomes[order.order_id] = (
+                    DeliveryState.IN_DOUBT,
+                    "the broker does not know it yet",
+                )
+        if outcomes:
+            log.info(
+                "orders_asked_about",
+                account_id=self.account_id,
+                outcomes={order_id: delivery.value for order_id, (delivery, _) in outcomes.items()},
+            )
+            await self._deliver(outcomes)
+
+    async def _book(self, found: BrokerOrder) -> None:
+        if found.reports:
+            request = ReportsRequest(self._broker.name, found.reports, _future())
+            self._gate.enqueue(request)
+            await request.answer
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

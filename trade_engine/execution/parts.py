@@ -1,0 +1,46 @@
+"""What the wiring hands to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trade_engine.domain.clock import Clock
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.execution.observer import UNOBSERVED, Observer
+from trade_engine.execution.ports import (
+    Broker,
+    ControlStore,
+    Doorbell,
+    LeaseStore,
+    RecordQueries,
+    RecordStore,
+    RiskStore,
+)
+
+
+@dataclass(slots=True)
+class GateStores:
+    """What a gate works on."""
+
+    record: RecordStore
+    risk: RiskStore
+    controls: ControlStore
+
+
+@dataclass(slots=True)
+class EngineParts:
+    """What the wiring hands in. new_epoch names a record that is opened for the first time."""
+
+    stores: GateStores
+    leases: LeaseStore
+    queries: RecordQueries
+    doorbell: Doorbell
+    brokers: dict[str, Broker]
+    rulebook: Rulebook
+    clock: Clock
+    new_epoch: Callable[[], str]
+    replica_id: str
+    version: str
+    queue_cap: int = 10_000
+    observer: Observer = UNOBSERVED

@@ -1,0 +1,125 @@
+"""What the writer of an account takes from its queue: everything that changes the account.
+
+Each request carries the future that its sender awaits. The sender may be gone by the time it is
+answered; the work is done all the same.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from trade_engine.domain.decision import Decision
+from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.order import DeliveryState, Order
+from trade_engine.domain.signal import Signal
+from trade_engine.domain.trading_state import ScopeState
+from trade_engine.execution.commands import Answer
+from trade_engine.execution.ports import Fence
+
+
+@dataclass(slots=True, eq=False)
+class SubmitRequest:
+    """Decide a signal for good."""
+
+    signal: Signal
+    answer: Future[Answer]
+
+
+@dataclass(slots=True, eq=False)
+class EvaluateRequest:
+    """Say what would be decided; write nothing."""
+
+    signal: Signal
+    answer: Future[Decision]
+
+
+@dataclass(slots=True, eq=False)
+class ReportsRequest:
+    """Book what a broker reported."""
+
+    broker: str
+    reports: Sequence[ExecutionReport]
+    answer: Future[None]
+
+
+@dataclass(slots=True, eq=False)
+class IntentRequest:
+    """Commit the intent to send these queued orders: QUEUED becomes SENDING.
+
+    Answered with those that may now be sent. Orders that trading state forbids are canceled.
+    """
+
+    order_ids: Sequence[str]
+    answer: Future[list[Order]]
+
+
+@dataclass(slots=True, eq=False)
+class PendingRequest:
+    """Ask for the open orders that the router may have something to do about.
+
+    Those not known to be sent, and those to be canceled; as they are between two batches.
+    """
+
+    answer: Future[list[Order]]
+
+
+@dataclass(slots=True, eq=False)
+class DeliveryRequest:
+    """Record what became of sending: order_id to (delivery state, why).
+
+    claim is what the sender acted under: when it is in force no more, another sender may have gone
+    on from there, and nothing is recorded.
+    """
+
+    outcomes: dict[str, tuple[DeliveryState, str]]
+    claim: Fence
+    answer: Future[None]
+
+
+@dataclass(slots=True, eq=False)
+class CancelRequest:
+    """Ask for an order to be canceled; one that was not sent yet is canceled by this."""
+
+    order_id: str
+    request_id: str
+    reason: str
+    operator: str
+    answer: Future[Order]
+
+
+@dataclass(slots=True)
+class StateChange:
+    """Where a trading state stands in the journal, and what it did to the orders in its scope.
+
+    canceled were not sent yet and are canceled; canceling are asked for at the broker; in_flight
+    may be on their way to the broker at this very moment.
+    """
+
+    sequence: int
+    canceled: list[str] = field(default_factory=list)
+    canceling: list[str] = field(default_factory=list)
+    in_flight: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class TradingStateRequest:
+    """Journal an operator's trading state and cancel what it forbids."""
+
+    state: ScopeState
+    request_id: str
+    cancel_open_orders: bool
+    answer: Future[StateChange]
+
+
+Request = (
+    SubmitRequest
+    | EvaluateRequest
+    | ReportsRequest
+    | IntentRequest
+    | PendingRequest
+    | DeliveryRequest
+    | CancelRequest
+    | TradingStateRequest
+)

@@ -1,0 +1,141 @@
+"""How the engine stands, for operators: read from the record, valued at the known quotes."""
+
+from __future__ import annotations
+
+from trade_engine.domain.account import AccountState
+from trade_engine.domain.errors import StoreUnavailable
+from trade_engine.domain.market import Quote
+from trade_engine.domain.money import ZERO
+from trade_engine.domain.order import DeliveryState
+from trade_engine.domain.trading_state import Scope, ScopeState, TradingState, strictest
+from trade_engine.execution.batch import Batch
+from trade_engine.execution.commands import AccountStatus, EngineStatus
+from trade_engine.execution.gate import AccountGate
+from trade_engine.execution.parts import EngineParts
+from trade_engine.execution.ports import SnapshotRequest
+
+
+class StatusReader:
+    """Reads the state of accounts without touching them."""
+
+    def __init__(self, parts: EngineParts, gates: dict[str, AccountGate]) -> None:
+        self._parts = parts
+        self._gates = gates
+
+    async def read(self, account_ids: list[str]) -> EngineStatus:
+        """The status of these accounts; a store that does not answer is named, not raised."""
+        status = EngineStatus(
+            version=self._parts.version,
+            replica_id=self._parts.replica_id,
+            accounts=[],
+            postgres="ok",
+            redis="ok",
+        )
+        for account_id in account_ids:
+            status.accounts.append(await self._account(account_id, status))
+        return status
+
+    async def _account(self, account_id: str, status: EngineStatus) -> AccountStatus:
+        gate = self._gates[account_id]
+        terms = self._parts.rulebook.accounts[account_id]
+        state, sender = await self._record(account_id, terms.broker, status)
+        symbols = sorted({symbol for _, symbol in state.positions}) if state else []
+        redis_sequence, quotes, controls = await self._risk(account_id, state, symbols, status)
+        found = AccountStatus(
+            account_id=account_id,
+            trading_state=TradingState.HALTED,
+            scope_states=[],
+            sequence=state.sequence if state else 0,
+            redis_sequence=redis_sequence,
+            gate_open=not gate.closed_because and state is not None and controls is not None,
+            gate_reason=gate.closed_because,
+            open_orders=0,
+            in_doubt_orders=0,
+            queued_orders=0,
+            cash=None,
+            equity=None,
+            realized_pnl=None,
+            unrealized_pnl=None,
+            gross_exposure=None,
+            limits_version=self._parts.rulebook.version,
+            broker=terms.broker,
+            sender=sender,
+        )
+        if state is not None:
+            _count_orders(found, state)
+            self._value(found, state, quotes)
+            if controls is not None:
+                _name_states(found, state, controls | gate.latched)
+        if not found.gate_open and not found.gate_reason:
+            found.gate_reason = "a store does not answer"
+        return found
+
+    async def _record(
+        self, account_id: str, broker: str, status: EngineStatus
+    ) -> tuple[AccountState | None, str]:
+        try:
+            state = await self._parts.stores.record.load(account_id)
+            return state, await self._parts.leases.holder(account_id, broker)
+        except StoreUnavailable as error:
+            status.postgres = error.message
+            return None, ""
+
+    async def _risk(
+        self,
+        account_id: str,
+        state: AccountState | None,
+        symbols: list[str],
+        status: EngineStatus,
+    ) -> tuple[int, dict[str, Quote], dict[Scope, ScopeState] | None]:
+        try:
+            snapshot = await self._parts.stores.risk.snapshot(
+                SnapshotRequest(
+                    account_id=account_id,
+                    batch_id="status",
+                    now_ns=self._parts.clock(),
+                    epoch=state.epoch if state else "",
+                    known_sequence=state.sequence if state else -1,
+                    known_hash=state.head_hash if state else b"",
+                    symbols=symbols,
+                    peek=True,
+                )
+            )
+        except StoreUnavailable as error:
+            status.redis = error.message
+            return 0, {}, None
+        return snapshot.sequence or 0, snapshot.quotes, snapshot.controls
+
+    def _value(self, found: AccountStatus, state: AccountState, quotes: dict[str, Quote]) -> None:
+        """Money figures; those that need a price are left out where one is missing."""
+        batch = Batch(state, self._parts.rulebook, self._parts.clock(), quotes, {})
+        found.cash = state.cash
+        found.realized_pnl = state.realized_pnl
+        held = batch.exposure.market_value(batch.unit_value)
+        if held is not None:
+            found.equity = state.cash + held
+            cost = sum((each.cost for each in state.positions.values()), ZERO)
+            found.unrealized_pnl = held - cost
+        gross, missing = batch.exposure.gross_without("", batch.unit_value)
+        found.gross_exposure = None if missing else gross
+
+
+def _count_orders(found: AccountStatus, state: AccountState) -> None:
+    found.open_orders = len(state.orders)
+    for order in state.orders.values():
+        found.in_doubt_orders += order.delivery is DeliveryState.IN_DOUBT
+        found.queued_orders += order.delivery is DeliveryState.QUEUED
+
+
+def _name_states(
+    found: AccountStatus, state: AccountState, controls: dict[Scope, ScopeState]
+) -> None:
+    """The scopes that are not ACTIVE, and the strictest that covers the whole account."""
+    standing = [
+        each
+        for each in (controls | state.trading).values()
+        if each.state is not TradingState.ACTIVE
+    ]
+    found.scope_states = sorted(standing, key=lambda each: str(each.scope))
+    covering = [each for each in standing if each.scope.covers(found.account_id, "", "")]
+    worst = strictest(covering)
+    found.trading_state = worst.state if worst else TradingState.ACTIVE
