@@ -1,0 +1,76 @@
+"""The instruments file: what may be traded, one `[instruments.SYMBOL]` table each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from trade_engine.config.currencies import CURRENCY
+from trade_engine.config.kinds import number, one_of, switch
+from trade_engine.config.toml_file import Key, TomlFile
+from trade_engine.domain.errors import InvalidField
+from trade_engine.domain.market import Instrument
+from trade_engine.domain.signal import checked_symbol
+
+ASSET_CLASSES = (
+    "bond",
+    "commodity",
+    "crypto",
+    "equity",
+    "etf",
+    "fund",
+    "future",
+    "fx",
+    "index",
+    "option",
+)
+
+AT_HAND = ("24/7", "24/5", "XNYS")
+"""Calendars known without importing exchange_calendars, which takes half a second."""
+
+
+def _calendars(name: str) -> Collection[str]:
+    if name in AT_HAND:
+        return AT_HAND
+    from exchange_calendars import get_calendar_names  # noqa: PLC0415  see AT_HAND
+
+    names: list[str] = get_calendar_names()
+    return names
+
+
+INSTRUMENT_KEYS = {
+    "tick": Key(number("a price step above 0", above=0), "the price step", required=True),
+    "lot": Key(number("a quantity step above 0", above=0), "the quantity step", required=True),
+    "currency": Key(CURRENCY, "what its prices are in", required=True),
+    "asset_class": Key(
+        one_of(f"one of {', '.join(ASSET_CLASSES)}", lambda _: ASSET_CLASSES),
+        "the class whose exposures are counted together",
+        required=True,
+    ),
+    "multiplier": Key(
+        number("a number above 0", above=0),
+        "what one unit at price 1 is worth, in `currency`; 1 unless set",
+    ),
+    "calendar": Key(
+        one_of('"24/7" or a calendar of exchange_calendars, for instance XNYS', _calendars),
+        'when it trades; "24/7" unless set',
+    ),
+    "shortable": Key(switch(), "whether its position may be below 0; true unless set"),
+    "restricted": Key(switch(), "whether it is on the restricted list; false unless set"),
+}
+
+
+def read_instruments(file: TomlFile) -> dict[str, Instrument]:
+    """Read an instruments file; what is wrong with it piles up in `file.faults`."""
+    found: dict[str, Instrument] = {}
+    file.read((), {}, tables=("instruments",))
+    symbols = file.tables(("instruments",), at_least_one="[instruments.SYMBOL]")
+    for symbol in symbols:
+        path = ("instruments", symbol)
+        try:
+            checked_symbol(symbol, "")
+        except InvalidField as fault:
+            file.fault(path, fault.allowed)
+        values = file.read(path, INSTRUMENT_KEYS)
+        if values is not None:
+            found[symbol] = Instrument(symbol=symbol, **values)
+    return found

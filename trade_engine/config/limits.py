@@ -1,0 +1,165 @@
+"""The limits file: which accounts there are, and what may not be exceeded, level by level.
+
+    [accounts.default]          an account: currency, opening cash, broker
+    [limits]                    for every account, strategy and symbol
+    [limits.account.ID]         for one account, and so on: a level can only tighten
+
+The names and units of limits are those of `domain.limits`; a limit that is not set refuses when it
+is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from trade_engine.config.currencies import CURRENCY
+from trade_engine.config.faults import did_you_mean
+from trade_engine.config.kinds import Kind, number, one_of, whole
+from trade_engine.config.toml_file import Key, TomlFile
+from trade_engine.config.toml_places import KeyPath
+from trade_engine.domain.errors import InvalidField
+from trade_engine.domain.limits import (
+    NUMERIC_LIMITS,
+    SLIPPAGE,
+    STRATEGY_RATE,
+    Level,
+    LevelKey,
+    Limit,
+    LimitSpec,
+    Rate,
+)
+from trade_engine.domain.money import BPS
+from trade_engine.domain.rulebook import AccountTerms
+from trade_engine.domain.signal import checked_id
+
+BROKERS = ("paper",)
+RATE_LEVELS = (Level.DEFAULT, Level.ACCOUNT, Level.STRATEGY)
+NS_PER_MS = 1_000_000
+DAY_MS = 86_400_000
+REFILL_DAYS_MAX = 52
+"""A throttle's burst may take no longer to fill up again: its clock is exact so far ahead."""
+
+ACCOUNT_KEYS = {
+    "currency": Key(CURRENCY, "what its cash, exposures and limits are counted in", required=True),
+    "opening_cash": Key(
+        number("an amount of money, 0 or more", at_least=0),
+        "the cash that its ledger starts with; later changes here have no effect on it",
+        required=True,
+    ),
+    "broker": Key(
+        one_of(" or ".join(BROKERS), lambda _: BROKERS), "where its orders go", required=True
+    ),
+}
+
+RATE_KEYS = {
+    "count": Key(whole(1, 1_000_000), "signals per period", required=True),
+    "per_ms": Key(whole(1, DAY_MS), "the period, ms", required=True),
+    "burst": Key(whole(0, 1_000_000), "how many more may come at once", required=True),
+}
+
+
+def _limit_kind(spec: LimitSpec) -> Kind:
+    if spec is SLIPPAGE:
+        return number(f"a number of bps above 0 and below {BPS}", above=0, below=int(BPS))
+    if spec.unit == "money":
+        return number("an amount of money above 0", above=0)
+    return number(f"a number of {spec.unit} above 0", above=0)
+
+
+LIMIT_KEYS = {spec.name: Key(_limit_kind(spec), spec.meaning) for spec in NUMERIC_LIMITS}
+
+
+@dataclass(slots=True)
+class LimitsFile:
+    """What a limits file says."""
+
+    accounts: dict[str, AccountTerms] = field(default_factory=dict)
+    numbers: dict[LevelKey, dict[str, Limit]] = field(default_factory=dict)
+    rates: dict[LevelKey, Rate] = field(default_factory=dict)
+
+
+def read_limits(file: TomlFile) -> LimitsFile:
+    """Read a limits file; what is wrong with it piles up in `file.faults`."""
+    found = LimitsFile()
+    file.read((), {}, tables=("accounts", "limits"))
+    accounts = file.tables(("accounts",), at_least_one="[accounts.ID]")
+    for account_id in accounts:
+        _read_account(file, found, account_id)
+    _read_level(file, found, Level.DEFAULT, "", ("limits",))
+    for level, check in _SCOPED.items():
+        for scope_id in file.tables(("limits", level.value)):
+            path = ("limits", level.value, scope_id)
+            _check(file, path, check)
+            if level is Level.ACCOUNT and scope_id not in accounts:
+                hint = did_you_mean(scope_id, accounts)
+                file.fault(path, f"an account of this file: {', '.join(accounts)}{hint}")
+            _read_level(file, found, level, scope_id, path)
+    return found
+
+
+def _read_account(file: TomlFile, found: LimitsFile, account_id: str) -> None:
+    path = ("accounts", account_id)
+    _check(file, path, _check_id)
+    values = file.read(path, ACCOUNT_KEYS)
+    if values is not None:
+        found.accounts[account_id] = AccountTerms(account_id, **values)
+
+
+def _read_level(
+    file: TomlFile, found: LimitsFile, level: Level, scope_id: str, path: KeyPath
+) -> None:
+    with_rate = level in RATE_LEVELS
+    scopes = [each.value for each in _SCOPED] if level is Level.DEFAULT else []
+    tables = [STRATEGY_RATE, *scopes] if with_rate else scopes
+    source = f"{file.base_name}:{level} {scope_id}".rstrip()
+    values = file.read(path, LIMIT_KEYS, tables)
+    if values:
+        found.numbers[level, scope_id] = {
+            name: Limit(value, source) for name, value in values.items()
+        }
+    if with_rate and STRATEGY_RATE in file.names(path):
+        rate = _read_rate(file, (*path, STRATEGY_RATE), source)
+        if rate is not None:
+            found.rates[level, scope_id] = rate
+
+
+def _read_rate(file: TomlFile, path: KeyPath, source: str) -> Rate | None:
+    values: dict[str, Any] | None = file.read(path, RATE_KEYS)
+    if values is None:
+        return None
+    count, period_ns, burst = values["count"], values["per_ms"] * NS_PER_MS, values["burst"]
+    if period_ns * (burst + 1) > REFILL_DAYS_MAX * DAY_MS * NS_PER_MS * count:
+        allowed = f"a burst that this rate fills up again within {REFILL_DAYS_MAX} days"
+        file.fault((*path, "burst"), allowed)
+        return None
+    return Rate(count, period_ns, burst, source)
+
+
+def _check(file: TomlFile, path: KeyPath, check: Callable[[str], None]) -> None:
+    try:
+        check(path[-1])
+    except InvalidField as fault:
+        file.fault(path, fault.allowed)
+
+
+def _check_id(scope_id: str) -> None:
+    checked_id(scope_id, "")
+
+
+def _check_strategy_symbol(scope_id: str) -> None:
+    strategy_id, bar, _ = scope_id.partition("|")
+    if not bar:
+        raise InvalidField("", scope_id, 'a strategy and a symbol, as in "momentum-v1|AAPL"')
+    _check_id(strategy_id)
+
+
+_SCOPED: dict[Level, Callable[[str], None]] = {
+    Level.ACCOUNT: _check_id,
+    Level.STRATEGY: _check_id,
+    Level.SYMBOL: lambda _: None,
+    Level.STRATEGY_SYMBOL: _check_strategy_symbol,
+}
+"""The levels below the default, and how their ids are checked; that a symbol is an instrument is
+seen when both files are at hand."""

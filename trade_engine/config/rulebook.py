@@ -1,0 +1,134 @@
+"""Two files make the rulebook: limits with accounts, and instruments."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+import orjson
+
+from trade_engine.config.faults import ConfigFaults, Fault, did_you_mean
+from trade_engine.config.instruments import read_instruments
+from trade_engine.config.limits import LimitsFile, read_limits
+from trade_engine.config.toml_file import TomlFile
+from trade_engine.domain.limits import NUMERIC_LIMITS, STRATEGY_RATE, Level, LevelKey, Limits
+from trade_engine.domain.market import Instrument
+from trade_engine.domain.rulebook import Rulebook
+
+DEFAULT_LIMITS = "default_limits.toml"
+DEFAULT_INSTRUMENTS = "default_instruments.toml"
+VERSION_LENGTH = 16
+
+
+def load_rulebook(limits_file: Path | None, instruments_file: Path | None) -> Rulebook:
+    """Read both files; None takes the default that comes with the engine.
+
+    The version is a hash of the content, so the same files have the same version on any machine.
+
+    Raises:
+        ConfigFaults: a file cannot be read or used; every fault of both is listed.
+    """
+    faults: list[Fault] = []
+    limits_toml = _open(limits_file, DEFAULT_LIMITS, "limits", faults)
+    instruments_toml = _open(instruments_file, DEFAULT_INSTRUMENTS, "instruments", faults)
+    limits = read_limits(limits_toml) if limits_toml else LimitsFile()
+    instruments = read_instruments(instruments_toml) if instruments_toml else {}
+    if limits_toml and instruments_toml:
+        _check_symbols(limits_toml, instruments_toml)
+        _check_currencies(limits, instruments_toml, instruments)
+    for file in (limits_toml, instruments_toml):
+        faults += sorted(file.faults, key=lambda fault: fault.line) if file else ()
+    if faults:
+        raise ConfigFaults(faults)
+    return _versioned(limits, instruments)
+
+
+def unset_limits(rulebook: Rulebook) -> list[str]:
+    """The limits that do not reach every signal, a phrase each; where unset, they refuse.
+
+    For instance `order_notional_max for account main (only symbol AAPL has it)`.
+    """
+    found: list[str] = []
+    limits = rulebook.limits
+    for name in (*(spec.name for spec in NUMERIC_LIMITS), STRATEGY_RATE):
+        levels = [key for key, named in limits.numbers.items() if name in named]
+        if name == STRATEGY_RATE:
+            levels = list(limits.rates)
+        some = ", ".join(f"{level} {scope_id}" for level, scope_id in levels)
+        found += [
+            f"{name} for account {account_id}" + (f" (only {some} has it)" if some else "")
+            for account_id in rulebook.accounts
+            if not _reaches_all(levels, account_id, rulebook)
+        ]
+    return found
+
+
+def _reaches_all(levels: list[LevelKey], account_id: str, rulebook: Rulebook) -> bool:
+    every_symbol = {(Level.SYMBOL, symbol) for symbol in rulebook.instruments}
+    return (
+        (Level.DEFAULT, "") in levels
+        or (Level.ACCOUNT, account_id) in levels
+        or every_symbol <= set(levels)
+    )
+
+
+def _open(given: Path | None, default: str, kind: str, faults: list[Fault]) -> TomlFile | None:
+    """Open a file; None when it cannot be read or is no TOML, and then `faults` has the fault."""
+    if given is None:
+        text = (files("trade_engine.config") / default).read_text(encoding="utf-8")
+        return TomlFile(default, text)
+    try:
+        file = TomlFile(str(given), given.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        allowed = (
+            f"a file that can be read, given with --{kind} or TRADE_ENGINE_{kind.upper()}_FILE"
+        )
+        faults.append(Fault("", why or str(error), allowed, str(given)))
+        return None
+    faults += file.faults
+    return None if file.faults else file
+
+
+def _check_symbols(limits: TomlFile, instruments: TomlFile) -> None:
+    """A limit of a symbol that is no instrument limits nothing: it was meant for another one."""
+    known = instruments.names(("instruments",))
+    for level in (Level.SYMBOL, Level.STRATEGY_SYMBOL):
+        for scope_id in limits.names(("limits", level.value)):
+            symbol = scope_id.rpartition("|")[2]
+            if symbol not in known:
+                allowed = f"an instrument of {instruments.name}{did_you_mean(symbol, known)}"
+                limits.fault(("limits", level.value, scope_id), allowed)
+
+
+def _check_currencies(
+    limits: LimitsFile, file: TomlFile, instruments: dict[str, Instrument]
+) -> None:
+    """Exposures are added up without an exchange rate, so one currency has to do for all."""
+    currencies = sorted({terms.currency for terms in limits.accounts.values()})
+    for symbol, instrument in instruments.items():
+        if currencies and [instrument.currency] != currencies:
+            allowed = (
+                f"the currency of every account ({', '.join(currencies)}): nothing is converted"
+            )
+            file.fault(("instruments", symbol, "currency"), allowed)
+
+
+def _versioned(limits: LimitsFile, instruments: dict[str, Instrument]) -> Rulebook:
+    unnamed = Rulebook(
+        version="",
+        limits=Limits("", limits.numbers, limits.rates),
+        instruments=instruments,
+        accounts=limits.accounts,
+    )
+    content = unnamed.to_json()
+    del content["version"]
+    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    version = hashlib.sha256(canonical).hexdigest()[:VERSION_LENGTH]
+    return Rulebook(
+        version=version,
+        limits=Limits(version, limits.numbers, limits.rates),
+        instruments=instruments,
+        accounts=limits.accounts,
+    )
