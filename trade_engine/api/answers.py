@@ -1,0 +1,367 @@
+"""Domain values into messages.
+
+Nested messages are given to protobuf as dicts, which it builds in place: half the cost of building
+and copying them. The checks of a decision, most of what it has, are filled in field by field, since
+many of their fields are empty.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from trade_engine.domain.clock import NS_PER_S
+from trade_engine.domain.decision import Decision, Outcome
+from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.market import Quote
+from trade_engine.domain.money import optional_text, text
+from trade_engine.domain.order import DeliveryState, Order, OrdStatus, OrdType, TimeInForce
+from trade_engine.domain.position import Position
+from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
+from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
+from trade_engine.execution.commands import (
+    AccountStatus,
+    Answer,
+    EngineStatus,
+    HaltResult,
+    ResumeResult,
+)
+from trade_engine.v1 import (
+    control_service_pb2,
+    decision_pb2,
+    market_data_service_pb2,
+    order_pb2,
+    portfolio_pb2,
+    signal_pb2,
+    signal_service_pb2,
+)
+
+_SIGNAL_SIDE = {each: signal_pb2.Signal.Side.Value(each.name) for each in Side}
+_HORIZON = {each: signal_pb2.Signal.TimeHorizon.Value(each.name) for each in TimeHorizon}
+_UNIT = {each: signal_pb2.Signal.ExposureUnit.Value(each.name) for each in ExposureUnit}
+_OUTCOME = {each: decision_pb2.Outcome.Value(f"OUTCOME_{each.name}") for each in Outcome}
+_SIDE = {each: order_pb2.OrderSide.Value(f"ORDER_SIDE_{each.name}") for each in Side}
+_ORD_TYPE = {each: order_pb2.OrdType.Value(f"ORD_TYPE_{each.name}") for each in OrdType}
+_TIF = {each: order_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{each.name}") for each in TimeInForce}
+_STATUS = {each: order_pb2.OrdStatus.Value(f"ORD_STATUS_{each.name}") for each in OrdStatus}
+_DELIVERY = {
+    each: order_pb2.DeliveryState.Value(f"DELIVERY_STATE_{each.name}") for each in DeliveryState
+}
+_EXEC_TYPE = {each: order_pb2.ExecType.Value(f"EXEC_TYPE_{each.name}") for each in ExecType}
+_TRADING_STATE = {
+    each: control_service_pb2.TradingState.Value(f"TRADING_STATE_{each.name}")
+    for each in TradingState
+}
+_FILLS = frozenset({ExecType.TRADE, ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL})
+
+
+def decision_message(decision: Decision) -> decision_pb2.Decision:
+    """Translate a decision."""
+    message = decision_pb2.Decision(**_decision(decision))
+    _put_checks(message, decision)
+    return message
+
+
+def submit_response(answer: Answer) -> signal_service_pb2.SubmitSignalResponse:
+    """Translate the answer to a signal; its decision is built where it stands, not copied."""
+    message = signal_service_pb2.SubmitSignalResponse(
+        decision=_decision(answer.decision), replayed=answer.replayed
+    )
+    _put_checks(message.decision, answer.decision)
+    return message
+
+
+def submit_result(signal_id: str, answer: Answer) -> signal_service_pb2.SubmitSignalsResult:
+    """Translate the answer to one signal of a stream."""
+    message = signal_service_pb2.SubmitSignalsResult(
+        signal_id=signal_id, decision=_decision(answer.decision), replayed=answer.replayed
+    )
+    _put_checks(message.decision, answer.decision)
+    return message
+
+
+def order_message(order: Order) -> order_pb2.Order:
+    """Translate an order."""
+    return order_pb2.Order(**_order(order))
+
+
+def order_update(
+    sequence: int,
+    recorded_at_ns: int,
+    kind: order_pb2.UpdateKind.ValueType,
+    order: Order,
+    report: ExecutionReport | None,
+) -> order_pb2.OrderUpdate:
+    """Translate one change of an order, as the journal holds it at `sequence`."""
+    given: dict[str, Any] = {"execution_report": _report(report)} if report else {}
+    return order_pb2.OrderUpdate(
+        sequence=sequence,
+        event_time=_timestamp(recorded_at_ns),
+        order=_order(order),
+        kind=kind,
+        **given,
+    )
+
+
+def order_snapshot(order: Order) -> signal_service_pb2.StreamOrderUpdatesResponse:
+    """One open order of a snapshot."""
+    snapshot = signal_service_pb2.OrderSnapshot(order=_order(order))
+    return signal_service_pb2.StreamOrderUpdatesResponse(snapshot=snapshot)
+
+
+def snapshot_end(sequence: int, count: int) -> signal_service_pb2.StreamOrderUpdatesResponse:
+    """The end of a snapshot of `count` orders, as of `sequence`."""
+    end = signal_service_pb2.SnapshotEnd(sequence=sequence, count=count)
+    return signal_service_pb2.StreamOrderUpdatesResponse(snapshot_end=end)
+
+
+def heartbeat(head: int, now_ns: int) -> signal_service_pb2.StreamOrderUpdatesResponse:
+    """A sign of life: everything up to `head` was sent."""
+    beat = signal_service_pb2.Heartbeat(head_sequence=head, time=_timestamp(now_ns))
+    return signal_service_pb2.StreamOrderUpdatesResponse(heartbeat=beat)
+
+
+def quote_message(quote: Quote) -> market_data_service_pb2.Quote:
+    """Translate a quote."""
+    return market_data_service_pb2.Quote(
+        symbol=quote.symbol,
+        bid=optional_text(quote.bid),
+        ask=optional_text(quote.ask),
+        bid_size=optional_text(quote.bid_size),
+        ask_size=optional_text(quote.ask_size),
+        last=optional_text(quote.last),
+        quote_time=_timestamp(quote.time_ns),
+        source=quote.source,
+    )
+
+
+def position_message(
+    account_id: str, position: Position, multiplier: Decimal, quote: Quote | None
+) -> portfolio_pb2.Position:
+    """Translate a position, valued at the quote's reference price if it has one."""
+    mark = None if quote is None or quote.fault() else quote.reference
+    valued: dict[str, str] = {}
+    if mark is not None:
+        valued = {
+            "mark_price": text(mark),
+            "market_value": text(position.quantity * mark * multiplier),
+            "unrealized_pnl": text(position.unrealized_pnl(mark, multiplier)),
+        }
+    return portfolio_pb2.Position(
+        account_id=account_id,
+        strategy_id=position.strategy_id,
+        symbol=position.symbol,
+        quantity=text(position.quantity),
+        avg_px=text(position.avg_px(multiplier)),
+        realized_pnl=text(position.realized_pnl),
+        fees=text(position.fees),
+        **valued,
+    )
+
+
+def halt_message(result: HaltResult) -> control_service_pb2.HaltResponse:
+    """Translate how a halt ended."""
+    drained = control_service_pb2.HALT_RESULT_DRAINED
+    return control_service_pb2.HaltResponse(
+        result=drained if result.drained else control_service_pb2.HALT_RESULT_IN_DOUBT,
+        in_doubt_order_ids=result.in_doubt_order_ids,
+        canceled_order_ids=result.canceled_order_ids,
+        account_sequences=_sequences(result.sequences),
+    )
+
+
+def resume_message(result: ResumeResult) -> control_service_pb2.ResumeResponse:
+    """Translate what a resume came to."""
+    return control_service_pb2.ResumeResponse(
+        account_sequences=_sequences(result.sequences),
+        remaining=[_scope_state(state) for state in result.remaining],
+    )
+
+
+def status_message(status: EngineStatus) -> control_service_pb2.GetStatusResponse:
+    """Translate how the engine stands."""
+    return control_service_pb2.GetStatusResponse(
+        version=status.version,
+        replica_id=status.replica_id,
+        accounts=[_account_status(each) for each in status.accounts],
+        stores=control_service_pb2.StoreHealth(postgres=status.postgres, redis=status.redis),
+    )
+
+
+# ---- parts, as the dicts that protobuf builds from (its stubs know of messages only) --------
+
+
+def _timestamp(instant_ns: int) -> Any:
+    seconds, nanos = divmod(instant_ns, NS_PER_S)
+    return {"seconds": seconds, "nanos": nanos}
+
+
+def _decision(decision: Decision) -> Any:
+    """All of a decision but its checks."""
+    signal, sizing, order = decision.signal, decision.sizing, decision.order
+    doc: dict[str, Any] = {
+        "account_id": signal.account_id,
+        "signal_id": signal.signal_id,
+        "sequence": decision.sequence,
+        "outcome": _OUTCOME[decision.outcome],
+        "decide_time": _timestamp(decision.decided_at_ns),
+        "reasons": decision.reasons,
+        "message": decision.message,
+        "limits_version": decision.limits_version,
+        "signal": _signal(signal),
+    }
+    if order is not None:
+        doc["order_id"] = order.order_id
+        doc["order"] = _order(order)
+    if sizing is not None:
+        doc["sizing"] = {
+            "reference_price": text(sizing.reference_price),
+            "current_quantity": text(sizing.current_quantity),
+            "working_quantity": text(sizing.working_quantity),
+            "target_quantity": text(sizing.target_quantity),
+            "order_quantity": text(sizing.order_quantity),
+            "limit_price": text(sizing.limit_price),
+            "order_notional": text(sizing.order_notional),
+            "capped_by": sizing.capped_by,
+        }
+    return doc
+
+
+def _put_checks(message: decision_pb2.Decision, decision: Decision) -> None:
+    add = message.checks.add
+    for check in decision.checks:
+        put = add()
+        put.name = check.name
+        put.passed = check.passed
+        put.scope = check.scope
+        put.unit = check.unit
+        if check.limit is not None:
+            put.limit = text(check.limit)
+        if check.observed is not None:
+            put.observed = text(check.observed)
+        if check.projected is not None:
+            put.projected = text(check.projected)
+        if check.source:
+            put.source = check.source
+        if check.reason is not None:
+            put.reason = check.reason
+        if check.message:
+            put.message = check.message
+
+
+def _signal(signal: Signal) -> dict[str, Any]:
+    doc: dict[str, Any] = {
+        "strategy_id": signal.strategy_id,
+        "symbol": signal.symbol,
+        "side": _SIGNAL_SIDE[signal.side],
+        "confidence": float(signal.confidence),
+        "target_exposure": float(signal.target_exposure),
+        "time_horizon": _HORIZON[signal.time_horizon],
+        "signal_id": signal.signal_id,
+        "account_id": signal.account_id,
+        "exposure_unit": _UNIT[signal.exposure_unit],
+    }
+    constraints = {}
+    if signal.max_slippage_bps is not None:
+        constraints["max_slippage_bps"] = float(signal.max_slippage_bps)
+    if signal.max_notional is not None:
+        constraints["max_notional"] = float(signal.max_notional)
+    if constraints:
+        doc["constraints"] = constraints
+    if signal.created_at_ns is not None:
+        doc["create_time"] = _timestamp(signal.created_at_ns)
+    return doc
+
+
+def _order(order: Order) -> Any:
+    return {
+        "order_id": order.order_id,
+        "cl_ord_id": order.cl_ord_id,
+        "account_id": order.account_id,
+        "strategy_id": order.strategy_id,
+        "symbol": order.symbol,
+        "signal_id": order.signal_id,
+        "side": _SIDE[order.side],
+        "ord_type": _ORD_TYPE[order.ord_type],
+        "time_in_force": _TIF[order.time_in_force],
+        "order_qty": text(order.order_qty),
+        "limit_price": optional_text(order.price),
+        "ord_status": _STATUS[order.ord_status],
+        "delivery_state": _DELIVERY[order.delivery],
+        "cum_qty": text(order.cum_qty),
+        "leaves_qty": text(order.leaves_qty),
+        "avg_px": text(order.avg_px),
+        "broker": order.broker,
+        "broker_order_id": order.broker_order_id,
+        "create_time": _timestamp(order.created_at_ns),
+        "update_time": _timestamp(order.updated_at_ns or order.created_at_ns),
+        "text": order.text,
+        "last_sequence": order.last_sequence,
+    }
+
+
+def _report(report: ExecutionReport) -> dict[str, Any]:
+    is_fill = report.exec_type in _FILLS
+    return {
+        "exec_id": report.exec_id,
+        "exec_type": _EXEC_TYPE[report.exec_type],
+        "last_qty": text(report.last_qty) if is_fill else "",
+        "last_px": optional_text(report.last_px) if is_fill else "",
+        "exec_ref_id": report.exec_ref_id,
+        "commission": text(report.commission) if is_fill else "",
+        "transact_time": _timestamp(report.transact_time_ns),
+        "text": report.text,
+    }
+
+
+def _sequences(sequences: dict[str, int]) -> list[control_service_pb2.AccountSequence]:
+    return [
+        control_service_pb2.AccountSequence(account_id=account_id, sequence=sequences[account_id])
+        for account_id in sorted(sequences)
+    ]
+
+
+def _scope(scope: Scope) -> control_service_pb2.Scope:
+    match scope.kind:
+        case ScopeKind.GLOBAL:
+            everything: dict[str, Any] = {"global": True}  # a keyword: no argument by that name
+            return control_service_pb2.Scope(**everything)
+        case ScopeKind.ACCOUNT:
+            return control_service_pb2.Scope(account_id=scope.scope_id)
+        case ScopeKind.STRATEGY:
+            return control_service_pb2.Scope(strategy_id=scope.scope_id)
+        case ScopeKind.SYMBOL:
+            return control_service_pb2.Scope(symbol=scope.scope_id)
+
+
+def _scope_state(state: ScopeState) -> control_service_pb2.ScopeState:
+    return control_service_pb2.ScopeState(
+        scope=_scope(state.scope),
+        state=_TRADING_STATE[state.state],
+        reason=state.reason,
+        operator=state.operator,
+        set_time=_timestamp(state.set_at_ns),
+    )
+
+
+def _account_status(status: AccountStatus) -> control_service_pb2.AccountStatus:
+    return control_service_pb2.AccountStatus(
+        account_id=status.account_id,
+        trading_state=_TRADING_STATE[status.trading_state],
+        scope_states=[_scope_state(state) for state in status.scope_states],
+        sequence=status.sequence,
+        redis_sequence=status.redis_sequence,
+        gate_open=status.gate_open,
+        gate_reason=status.gate_reason,
+        open_orders=status.open_orders,
+        in_doubt_orders=status.in_doubt_orders,
+        queued_orders=status.queued_orders,
+        cash=optional_text(status.cash),
+        equity=optional_text(status.equity),
+        realized_pnl=optional_text(status.realized_pnl),
+        unrealized_pnl=optional_text(status.unrealized_pnl),
+        gross_exposure=optional_text(status.gross_exposure),
+        limits_version=status.limits_version,
+        broker=status.broker,
+        sender=status.sender,
+    )

@@ -1,0 +1,124 @@
+"""ControlService: stop, look, let go again."""
+# ruff: noqa: N802, ARG002  # names and arguments are the contract's
+
+from __future__ import annotations
+
+from trade_engine.api import answers, convert
+from trade_engine.api.accounts import known
+from trade_engine.api.auth import Caller
+from trade_engine.api.convert import Reader
+from trade_engine.api.engine import EnginePort
+from trade_engine.api.errors import UnimplementedYet
+from trade_engine.api.in_flight import InFlight
+from trade_engine.api.interceptors import Context
+from trade_engine.api.pages import Page
+from trade_engine.domain.errors import StoreUnavailable
+from trade_engine.domain.market import Quote
+from trade_engine.domain.position import Position
+from trade_engine.domain.signal import checked_id
+from trade_engine.domain.trading_state import Scope, ScopeKind
+from trade_engine.v1 import control_service_pb2 as pb
+from trade_engine.v1 import control_service_pb2_grpc
+
+
+class ControlService(control_service_pb2_grpc.ControlServiceServicer):
+    """The service that operators use."""
+
+    def __init__(self, engine: EnginePort, in_flight: InFlight, caller: Caller) -> None:
+        self._engine = engine
+        self._in_flight = in_flight
+        self._caller = caller
+
+    async def Halt(self, request: pb.HaltRequest, context: Context) -> pb.HaltResponse:
+        """Stop trading in a scope."""
+        command = convert.halt_of(request, self._caller.name)
+        self._known(command.scope)
+        result = await self._in_flight.finish(self._engine.halt(command))
+        return answers.halt_message(result)
+
+    async def Resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
+        """Let a scope trade again."""
+        command = convert.resume_of(request, self._caller.name)
+        self._known(command.scope)
+        result = await self._in_flight.finish(self._engine.resume(command))
+        return answers.resume_message(result)
+
+    async def GetStatus(
+        self, request: pb.GetStatusRequest, context: Context
+    ) -> pb.GetStatusResponse:
+        """Tell how the engine stands."""
+        fields = Reader()
+        account_id = fields.read(convert.optional_id, request.account_id, "account_id")
+        fields.done()
+        if account_id:
+            known(self._engine, account_id)
+        return answers.status_message(await self._engine.status(account_id))
+
+    async def ListPositions(
+        self, request: pb.ListPositionsRequest, context: Context
+    ) -> pb.ListPositionsResponse:
+        """List positions by strategy and symbol, valued at the latest quotes."""
+        fields = Reader()
+        account_id = fields.read(
+            checked_id, request.account_id or self._caller.default_account, "account_id"
+        )
+        strategy_id = fields.read(convert.optional_id, request.strategy_id, "strategy_id")
+        symbol = fields.read(convert.optional_symbol, request.symbol, "symbol")
+        page = Page(fields, request, ("positions", account_id, strategy_id, symbol), (str, str))
+        fields.done()
+        known(self._engine, account_id)
+        found = await self._engine.queries.list_positions(
+            account_id, strategy_id, symbol, page.position, page.fetch
+        )
+        shown, token = page.cut(found, lambda position: (position.strategy_id, position.symbol))
+        quotes = await self._quotes(shown)
+        return pb.ListPositionsResponse(
+            positions=[
+                answers.position_message(
+                    account_id,
+                    position,
+                    self._engine.multiplier(position.symbol),
+                    quotes.get(position.symbol),
+                )
+                for position in shown
+            ],
+            next_page_token=token,
+        )
+
+    async def CancelAllOrders(
+        self, request: pb.CancelAllOrdersRequest, context: Context
+    ) -> pb.CancelAllOrdersResponse:
+        """Not served yet."""
+        raise UnimplementedYet("CancelAllOrders", "Halt with cancel_open_orders cancels them too.")
+
+    async def FlattenPositions(
+        self, request: pb.FlattenPositionsRequest, context: Context
+    ) -> pb.FlattenPositionsResponse:
+        """Not served yet."""
+        raise UnimplementedYet(
+            "FlattenPositions", "Send a signal with target_exposure 0 for each position."
+        )
+
+    async def GetLimits(
+        self, request: pb.GetLimitsRequest, context: Context
+    ) -> pb.GetLimitsResponse:
+        """Not served yet."""
+        raise UnimplementedYet("GetLimits", "Decisions tell each limit that held, and its source.")
+
+    async def UpdateLimits(
+        self, request: pb.UpdateLimitsRequest, context: Context
+    ) -> pb.UpdateLimitsResponse:
+        """Not served yet."""
+        raise UnimplementedYet("UpdateLimits", "Change the limits file and start the engine again.")
+
+    def _known(self, scope: Scope) -> None:
+        if scope.kind is ScopeKind.ACCOUNT:
+            known(self._engine, scope.scope_id)
+
+    async def _quotes(self, positions: list[Position]) -> dict[str, Quote]:
+        """The quotes of some positions; none while the quote store is down: values stay empty."""
+        symbols = sorted({position.symbol for position in positions})
+        try:
+            return await self._engine.quotes(symbols) if symbols else {}
+        except StoreUnavailable:
+            return {}

@@ -1,0 +1,119 @@
+"""Order updates made of journal entries: read once, translated once, serialized once per filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from trade_engine.api.answers import order_update
+from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.journal import EntryKind, JournalEntry
+from trade_engine.domain.order import Order
+from trade_engine.v1 import order_pb2, signal_service_pb2
+
+_UPDATE_KIND = {
+    EntryKind.DECISION: order_pb2.UPDATE_KIND_APPROVED,
+    EntryKind.DELIVERY: order_pb2.UPDATE_KIND_DELIVERY,
+    EntryKind.CANCEL_REQUESTED: order_pb2.UPDATE_KIND_CANCEL_REQUESTED,
+    EntryKind.EXECUTION: order_pb2.UPDATE_KIND_EXECUTION,
+}
+
+_UPDATES_TAG = bytes([signal_service_pb2.StreamOrderUpdatesResponse.UPDATES_FIELD_NUMBER << 3 | 2])
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFilter:
+    """Whose updates a subscriber wants; empty means any."""
+
+    strategy_id: str = ""
+    symbol: str = ""
+
+    def lets_through(self, order: Order | order_pb2.Order) -> bool:
+        """Whether an order is wanted."""
+        return (not self.strategy_id or order.strategy_id == self.strategy_id) and (
+            not self.symbol or order.symbol == self.symbol
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a filter lets through of a batch; body is a serialized OrderUpdates.
+
+    last is the sequence of the last update in it.
+    """
+
+    body: bytes
+    count: int
+    last: int
+
+
+class Batch:
+    """The order updates of some entries that follow each other in the journal.
+
+    first and last are the sequences of the first and last entry, whether they became updates or
+    not; there is at least one entry.
+    """
+
+    __slots__ = ("_views", "first", "last", "updates")
+
+    def __init__(self, entries: Sequence[JournalEntry]) -> None:
+        self.first = entries[0].sequence
+        self.last = entries[-1].sequence
+        self.updates = [update for entry in entries if (update := update_of(entry)) is not None]
+        self._views: dict[UpdateFilter, View | None] = {}
+
+    def view(self, which: UpdateFilter, after_sequence: int) -> View | None:
+        """What a filter lets through after a sequence; None when that is nothing."""
+        if after_sequence >= self.first:
+            return self._made(which, after_sequence)
+        if which not in self._views:
+            self._views[which] = self._made(which, after_sequence)
+        return self._views[which]
+
+    def _made(self, which: UpdateFilter, after_sequence: int) -> View | None:
+        wanted = [
+            update
+            for update in self.updates
+            if update.sequence > after_sequence and which.lets_through(update.order)
+        ]
+        if not wanted:
+            return None
+        body = signal_service_pb2.OrderUpdates(updates=wanted).SerializeToString()
+        return View(body, len(wanted), wanted[-1].sequence)
+
+
+def update_of(entry: JournalEntry) -> order_pb2.OrderUpdate | None:
+    """Translate an entry of one of the order kinds; None for a decision without an order."""
+    payload = orjson.loads(entry.payload)
+    holder = payload["decision"] if entry.kind is EntryKind.DECISION else payload
+    if holder["order"] is None:
+        return None
+    report = payload.get("report")
+    return order_update(
+        entry.sequence,
+        entry.recorded_at_ns,
+        _UPDATE_KIND[entry.kind],
+        Order.from_json(holder["order"]),
+        ExecutionReport.from_json(report) if report else None,
+    )
+
+
+def framed(views: Sequence[View]) -> bytes:
+    """Serialize a StreamOrderUpdatesResponse of several views, in order.
+
+    The entries of a repeated field may simply be put one after the other, so what was serialized
+    once for many subscribers is joined here, not translated again.
+    """
+    body = views[0].body if len(views) == 1 else b"".join([view.body for view in views])
+    return _UPDATES_TAG + _varint(len(body)) + body
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number >> 7:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)

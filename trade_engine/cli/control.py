@@ -1,0 +1,163 @@
+"""`halt`, `resume`, `status`: stop, let go again, and look."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from trade_engine.cli.options import (
+    DEFAULT_TARGET,
+    Everything,
+    Json,
+    Reason,
+    ScopeAccount,
+    ScopeStrategy,
+    ScopeSymbol,
+    Target,
+    scope_of,
+)
+from trade_engine.cli.output import clock, complain, print_json, say, scope_name, table, word
+from trade_engine.client import (
+    AccountStatus,
+    GetStatusResponse,
+    HaltResult,
+    TradeEngineClient,
+    TradingState,
+)
+
+IN_DOUBT = 1
+
+
+class HaltMode(StrEnum):
+    """How strict a halt is."""
+
+    HALTED = "HALTED"
+    REDUCE_ONLY = "REDUCE_ONLY"
+
+
+def halt(
+    reason: Reason,
+    everything: Everything = False,
+    account: ScopeAccount = "",
+    strategy: ScopeStrategy = "",
+    symbol: ScopeSymbol = "",
+    mode: Annotated[
+        HaltMode, typer.Option(case_sensitive=False, help="Nothing, or only what reduces.")
+    ] = HaltMode.HALTED,
+    cancel_open_orders: Annotated[
+        bool, typer.Option("--cancel-open-orders", help="Also cancel the orders at brokers.")
+    ] = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> int:
+    """Stop trading in a scope, on every replica, until `resume`.
+
+    DRAINED means that no order of the scope reaches a broker any more. IN_DOUBT names those that
+    may, and gives exit code 1: halt again until it is DRAINED. After an error the scope is not
+    halted.
+    """
+    scope = scope_of(everything=everything, account=account, strategy=strategy, symbol=symbol)
+    with TradeEngineClient(target) as engine:
+        done = engine.halt(
+            scope,
+            reason,
+            mode=TradingState.Value(f"TRADING_STATE_{mode.value}"),
+            cancel_open_orders=cancel_open_orders,
+        )
+    drained = done.result == HaltResult.Value("HALT_RESULT_DRAINED")
+    if as_json:
+        print_json(done)
+    elif drained:
+        what = "no order" if mode is HaltMode.HALTED else "no order that adds to a position"
+        say(f"DRAINED: {what} of {scope_name(scope)} reaches a broker until resume.", "green")
+    else:
+        say(f"IN DOUBT: these may still reach a broker; halt {scope_name(scope)} again.", "red")
+        for order_id in done.in_doubt_order_ids:
+            say(f"  {order_id}")
+    if done.canceled_order_ids and not as_json:
+        say(f"Canceled, or asked to be: {', '.join(done.canceled_order_ids)}")
+    return 0 if drained else IN_DOUBT
+
+
+def resume(
+    reason: Reason,
+    everything: Everything = False,
+    account: ScopeAccount = "",
+    strategy: ScopeStrategy = "",
+    symbol: ScopeSymbol = "",
+    override: Annotated[
+        bool, typer.Option("--override", help="Although the cause of the halt stands.")
+    ] = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Take back the halt of exactly this scope. Orders that it canceled do not come back."""
+    scope = scope_of(everything=everything, account=account, strategy=strategy, symbol=symbol)
+    with TradeEngineClient(target) as engine:
+        done = engine.resume(scope, reason, override=override)
+    if as_json:
+        print_json(done)
+        return
+    say(f"Resumed {scope_name(scope)}.", "green")
+    for each in done.remaining:
+        state = word(TradingState, each.state, "TRADING_STATE_")
+        complain(f"{scope_name(each.scope)} is still {state}: {each.reason}")
+
+
+def status(
+    account: Annotated[
+        str, typer.Option("--account", "-a", metavar="ACCOUNT", help="Only this account.")
+    ] = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Tell how the engine, its stores and its accounts stand."""
+    with TradeEngineClient(target) as engine:
+        told = engine.status(account)
+    if as_json:
+        print_json(told)
+    else:
+        _say_status(told)
+
+
+def _say_status(told: GetStatusResponse) -> None:
+    stores = told.stores
+    say(f"Trade Engine {told.version}, replica {told.replica_id}")
+    say(f"PostgreSQL: {stores.postgres}. Redis: {stores.redis}.")
+    table(
+        ["account", "trading", "gate", "equity", "cash", "realized", "open pnl", "gross", "orders"],
+        map(_account_row, told.accounts),
+        "No accounts.",
+    )
+    halts = {
+        (scope_name(each.scope), each.state): each
+        for account in told.accounts
+        for each in account.scope_states
+    }
+    for (name, state), each in sorted(halts.items()):
+        say(
+            f"{name} is {word(TradingState, state, 'TRADING_STATE_')} since "
+            f"{clock(each.set_time)} UTC, by {each.operator or '?'}: {each.reason}",
+            "red",
+        )
+
+
+def _account_row(each: AccountStatus) -> list[str]:
+    waiting = f"{each.open_orders} open"
+    if each.queued_orders:
+        waiting += f", {each.queued_orders} queued"
+    if each.in_doubt_orders:
+        waiting += f", {each.in_doubt_orders} in doubt"
+    return [
+        each.account_id,
+        word(TradingState, each.trading_state, "TRADING_STATE_"),
+        "open" if each.gate_open else f"closed: {each.gate_reason}",
+        each.equity,
+        each.cash,
+        each.realized_pnl,
+        each.unrealized_pnl,
+        each.gross_exposure,
+        waiting,
+    ]

@@ -1,0 +1,187 @@
+"""`orders`, `cancel`, `watch`, `positions`: what became of the decisions."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from trade_engine.cli.options import DEFAULT_TARGET, Account, Json, Limit, Strategy, Symbol, Target
+from trade_engine.cli.output import clock, print_json, say, table, word
+from trade_engine.client import (
+    DeliveryState,
+    Event,
+    Order,
+    OrderSide,
+    OrderSnapshot,
+    OrderUpdate,
+    OrdStatus,
+    SnapshotEnd,
+    TradeEngineClient,
+    UpdateKind,
+    to_json,
+)
+
+_COLUMNS = ["order", "created", "strategy", "symbol", "side", "qty", "limit", "status", "delivery"]
+_FILLS = ["filled", "avg px", "text"]
+
+
+def orders(
+    order_id: Annotated[str, typer.Argument(help="Show this order.")] = "",
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that may fill.")] = False,
+    strategy: Strategy = "",
+    symbol: Symbol = "",
+    limit: Limit = 50,
+    target: Target = DEFAULT_TARGET,
+    account: Account = "",
+    as_json: Json = False,
+) -> None:
+    """List orders, newest first; or show one."""
+    with TradeEngineClient(target, account_id=account) as engine:
+        if order_id:
+            listed = iter([engine.get_order(order_id)])
+        else:
+            listed = islice(
+                engine.list_orders(
+                    strategy_id=strategy,
+                    symbol=symbol,
+                    open_only=open_only,
+                    page_size=min(limit, 200),
+                ),
+                limit,
+            )
+        if as_json:
+            for order in listed:
+                print_json(order)
+        else:
+            table([*_COLUMNS, *_FILLS], map(_row, listed), "No orders.")
+
+
+def cancel(
+    order_id: Annotated[str, typer.Argument(help="The order.")],
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why: the journal keeps it.")] = "",
+    target: Target = DEFAULT_TARGET,
+    account: Account = "",
+    as_json: Json = False,
+) -> None:
+    """Ask for an order to be canceled. Until its broker has answered it may still fill."""
+    with TradeEngineClient(target, account_id=account) as engine:
+        order = engine.cancel_order(order_id, reason=reason)
+    if as_json:
+        print_json(order)
+    else:
+        say(f"Order {order.order_id} is {_status(order)}, {order.cum_qty} filled.")
+
+
+def watch(
+    after_sequence: Annotated[
+        int | None,
+        typer.Option(min=0, help="Every update after this sequence; else a snapshot comes first."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after this many updates.")] = None,
+    strategy: Strategy = "",
+    symbol: Symbol = "",
+    target: Target = DEFAULT_TARGET,
+    account: Account = "",
+    as_json: Json = False,
+) -> None:
+    """Follow orders as they change, until Ctrl-C. A lost connection is resumed by itself."""
+    seen = 0
+    with TradeEngineClient(target, account_id=account) as engine:
+        events = engine.watch(strategy_id=strategy, symbol=symbol, after_sequence=after_sequence)
+        for event in events:
+            if as_json:
+                print_json(_event_json(event))
+            else:
+                say(_event_line(event))
+            seen += isinstance(event, OrderUpdate)
+            if count is not None and seen >= count:
+                return
+
+
+def positions(
+    strategy: Strategy = "",
+    symbol: Symbol = "",
+    target: Target = DEFAULT_TARGET,
+    account: Account = "",
+    as_json: Json = False,
+) -> None:
+    """List positions, by strategy and symbol, at average cost."""
+    with TradeEngineClient(target, account_id=account) as engine:
+        listed = engine.positions(strategy_id=strategy, symbol=symbol)
+        if as_json:
+            for position in listed:
+                print_json(position)
+            return
+        table(
+            ["strategy", "symbol", "qty", "avg px", "mark", "value", "realized", "open", "fees"],
+            (
+                [
+                    each.strategy_id,
+                    each.symbol,
+                    each.quantity,
+                    each.avg_px,
+                    each.mark_price,
+                    each.market_value,
+                    each.realized_pnl,
+                    each.unrealized_pnl,
+                    each.fees,
+                ]
+                for each in listed
+            ),
+            "No positions.",
+        )
+
+
+def _row(order: Order) -> list[str]:
+    return [
+        order.order_id,
+        clock(order.create_time),
+        order.strategy_id,
+        order.symbol,
+        word(OrderSide, order.side, "ORDER_SIDE_"),
+        order.order_qty,
+        order.limit_price,
+        _status(order),
+        word(DeliveryState, order.delivery_state, "DELIVERY_STATE_"),
+        order.cum_qty,
+        order.avg_px,
+        order.text,
+    ]
+
+
+def _status(order: Order) -> str:
+    return word(OrdStatus, order.ord_status, "ORD_STATUS_")
+
+
+def _event_json(event: Event) -> dict[str, object]:
+    match event:
+        case OrderSnapshot():
+            return {"snapshot": to_json(event)}
+        case SnapshotEnd():
+            return {"snapshot_end": to_json(event)}
+        case OrderUpdate():
+            return {"update": to_json(event)}
+
+
+def _event_line(event: Event) -> str:
+    match event:
+        case OrderSnapshot():
+            return f"open    {_line(event.order)}"
+        case SnapshotEnd():
+            return f"------- {event.count} open as of sequence {event.sequence}; now live"
+        case OrderUpdate():
+            kind = word(UpdateKind, event.kind, "UPDATE_KIND_").lower()
+            report = event.execution_report
+            fill = f", {report.last_qty} at {report.last_px}" if report.last_qty else ""
+            time = clock(event.event_time)[11:]
+            return f"{event.sequence:<7} {time} {kind:<16} {_line(event.order)}{fill}"
+
+
+def _line(order: Order) -> str:
+    side = word(OrderSide, order.side, "ORDER_SIDE_")
+    return (
+        f"{order.order_id} {order.strategy_id} {side} {order.order_qty} {order.symbol} "
+        f"{_status(order)} {order.cum_qty} filled"
+    )

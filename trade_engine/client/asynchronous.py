@@ -1,0 +1,394 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from tenacity import AsyncRetrying
+
+from trade_engine.client import calls
+from trade_engine.client.calls import CHANNEL_OPTIONS, Call, Pages, Stubs
+from trade_engine.client.errors import TradeEngineError, ended_early
+from trade_engine.client.flight import Flight
+from trade_engine.client.messages import (
+    QuoteLike,
+    ScopeLike,
+    SignalLike,
+    quote_of,
+    signal_of,
+    wall_clock_ns,
+    with_id,
+)
+from trade_engine.client.results import Result, Submitted
+from trade_engine.client.retrying import Attempts, Clock, RetryPolicy
+from trade_engine.client.watching import Event, Watch
+from trade_engine.v1 import (
+    control_service_pb2,
+    decision_pb2,
+    market_data_service_pb2,
+    order_pb2,
+    portfolio_pb2,
+    signal_service_pb2,
+)
+
+T = TypeVar("T")
+
+
+class AsyncTradeEngineClient:
+    """Calls to one engine, each made until it has an answer or its time is up.
+
+    Every call raises TradeEngineError. What changes something is sent again under the same id, so
+    that it happens once. Make it within the event loop that uses it, and close it there, or use it
+    in an `async with`.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        timeout_s: float = 5,
+        channel: grpc.aio.Channel | None = None,
+        account_id: str = "",
+        policy: RetryPolicy | None = None,
+        clock: Clock = time.monotonic,
+        now_ns: Callable[[], int] = wall_clock_ns,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        """Connect at the first call.
+
+        timeout_s is one attempt's; policy says more, and replaces it. A channel given is used as it
+        is, and left open. account_id is that of signals and calls that name none.
+        """
+        self._target = target
+        self._policy = policy or RetryPolicy(timeout_s=timeout_s, retry_for_s=4 * timeout_s)
+        self._account_id = account_id
+        self._clock = clock
+        self._now_ns = now_ns
+        self._sleep = sleep
+        self._new_id = new_id
+        self._owned = None
+        if channel is None:
+            channel = self._owned = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
+        self._stubs = Stubs(channel)
+
+    async def close(self) -> None:
+        """Close the connection, unless it was given."""
+        if self._owned is not None:
+            await self._owned.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # ---- signals ----------------------------------------------------------------------------
+
+    async def submit(self, signal: SignalLike | None = None, /, **fields: Any) -> Submitted:
+        """Submit a signal and wait for its decision; a REJECTED one is an answer, not an error.
+
+        Give a message, its JSON form, or its fields by name; fields replace what the signal has.
+        Without a signal_id it gets one, which the result tells.
+        """
+        return await self._call(calls.submit(self._signal(signal, fields)))
+
+    async def submit_many(
+        self, signals: Iterable[SignalLike] | AsyncIterable[SignalLike], *, in_flight_max: int = 256
+    ) -> AsyncIterator[Result]:
+        """Submit signals over one stream; yields results as they come, in no promised order.
+
+        `signals` is read by a task of its own, so it may wait for the world. What the engine
+        cannot decide comes out as Failed; what raises is only what ends all of it.
+        """
+        flight = Flight(self._policy, self._clock, in_flight_max)
+        feed = _Feed(flight, lambda given: self._signal(given, {}))
+        feed.start(signals)
+        attempts = Attempts(self._policy, self._clock)
+        try:
+            while not feed.finished:
+                stream = self._stubs.signals.SubmitSignals(await feed.requests())
+                try:
+                    async for message in stream:
+                        attempts.begin_again()
+                        for result in await feed.take(message):
+                            yield result
+                    if not feed.finished:
+                        await self._pause(attempts, ended_early())
+                except grpc.RpcError as error:
+                    await self._pause(attempts, TradeEngineError.from_call(error, self._target))
+                finally:
+                    stream.cancel()
+        finally:
+            await feed.close()
+        if feed.fault is not None:
+            raise feed.fault
+
+    async def evaluate(
+        self, signal: SignalLike | None = None, /, **fields: Any
+    ) -> decision_pb2.Decision:
+        """Ask what `submit` would decide now; nothing is written."""
+        return await self._call(calls.evaluate(self._signal(signal, fields)))
+
+    async def get_decision(self, signal_id: str, *, account_id: str = "") -> decision_pb2.Decision:
+        """The decision on a signal."""
+        return await self._call(calls.get_decision(account_id or self._account_id, signal_id))
+
+    def list_decisions(
+        self,
+        *,
+        strategy_id: str = "",
+        symbol: str = "",
+        outcome: decision_pb2.Outcome.ValueType = decision_pb2.OUTCOME_UNSPECIFIED,
+        account_id: str = "",
+        page_size: int = 0,
+    ) -> AsyncIterator[decision_pb2.Decision]:
+        """Decisions, newest first, fetched a page at a time."""
+        account_id = account_id or self._account_id
+        return self._list(calls.list_decisions(account_id, strategy_id, symbol, outcome, page_size))
+
+    # ---- orders -----------------------------------------------------------------------------
+
+    async def get_order(self, order_id: str, *, account_id: str = "") -> order_pb2.Order:
+        """An order as it stands now."""
+        return await self._call(calls.get_order(account_id or self._account_id, order_id))
+
+    def list_orders(
+        self,
+        *,
+        strategy_id: str = "",
+        symbol: str = "",
+        open_only: bool = False,
+        account_id: str = "",
+        page_size: int = 0,
+    ) -> AsyncIterator[order_pb2.Order]:
+        """Orders, newest first, fetched a page at a time."""
+        account_id = account_id or self._account_id
+        return self._list(
+            calls.list_orders(
+                account_id, strategy_id, symbol, open_only=open_only, page_size=page_size
+            )
+        )
+
+    async def cancel_order(
+        self, order_id: str, *, reason: str = "", account_id: str = "", request_id: str = ""
+    ) -> order_pb2.Order:
+        """Ask for an order to be canceled; it may still fill while PENDING_CANCEL."""
+        account_id = account_id or self._account_id
+        request_id = request_id or self._new_id()
+        return await self._call(calls.cancel_order(account_id, order_id, reason, request_id))
+
+    async def watch(
+        self,
+        *,
+        strategy_id: str = "",
+        symbol: str = "",
+        account_id: str = "",
+        after_sequence: int | None = None,
+    ) -> AsyncIterator[Event]:
+        """Follow orders without an end: OrderSnapshot of each open one, SnapshotEnd, OrderUpdate.
+
+        With after_sequence, no snapshot and every update after it. A broken or lagging stream is
+        resumed by itself, and each update is yielded once.
+        """
+        watch = Watch(account_id or self._account_id, strategy_id, symbol, after_sequence)
+        attempts = Attempts(self._policy, self._clock)
+        while True:
+            stream = self._stubs.signals.StreamOrderUpdates(watch.request())
+            try:
+                async for message in stream:
+                    attempts.begin_again()
+                    for event in watch.take(message):
+                        yield event
+                await self._pause(attempts, ended_early())
+            except grpc.RpcError as error:
+                told = TradeEngineError.from_call(error, self._target)
+                await self._pause(attempts, watch.resumable(told))
+            finally:
+                stream.cancel()
+
+    # ---- quotes -----------------------------------------------------------------------------
+
+    async def publish_quotes(
+        self, quotes: Iterable[QuoteLike]
+    ) -> market_data_service_pb2.PublishQuotesResponse:
+        """Publish quotes, messages or JSON forms; one without a quote_time is of now."""
+        return await self._call(
+            calls.publish_quotes(quote_of(each, self._now_ns()) for each in quotes)
+        )
+
+    async def get_quotes(self, symbols: Iterable[str]) -> market_data_service_pb2.GetQuotesResponse:
+        """The latest quotes, and the symbols without one."""
+        return await self._call(calls.get_quotes(symbols))
+
+    # ---- control ----------------------------------------------------------------------------
+
+    def positions(
+        self,
+        *,
+        strategy_id: str = "",
+        symbol: str = "",
+        account_id: str = "",
+        page_size: int = 0,
+    ) -> AsyncIterator[portfolio_pb2.Position]:
+        """Positions by strategy and symbol, fetched a page at a time."""
+        account_id = account_id or self._account_id
+        return self._list(calls.list_positions(account_id, strategy_id, symbol, page_size))
+
+    async def halt(
+        self,
+        scope: ScopeLike,
+        reason: str,
+        *,
+        mode: control_service_pb2.TradingState.ValueType = control_service_pb2.TRADING_STATE_HALTED,
+        cancel_open_orders: bool = False,
+        request_id: str = "",
+    ) -> control_service_pb2.HaltResponse:
+        """Stop a scope, such as {"global": True}; if this raises, take it for not halted."""
+        request_id = request_id or self._new_id()
+        return await self._call(
+            calls.halt(
+                scope, reason, mode, cancel_open_orders=cancel_open_orders, request_id=request_id
+            )
+        )
+
+    async def resume(
+        self, scope: ScopeLike, reason: str, *, override: bool = False, request_id: str = ""
+    ) -> control_service_pb2.ResumeResponse:
+        """Take back the halt of exactly this scope."""
+        request_id = request_id or self._new_id()
+        return await self._call(
+            calls.resume(scope, reason, override=override, request_id=request_id)
+        )
+
+    async def status(self, account_id: str = "") -> control_service_pb2.GetStatusResponse:
+        """How the engine and an account stand; "" is every account."""
+        return await self._call(calls.status(account_id))
+
+    # ---- how --------------------------------------------------------------------------------
+
+    def _signal(self, given: SignalLike | None, fields: dict[str, Any]) -> Any:
+        signal = with_id(signal_of(given, fields), self._new_id)
+        signal.account_id = signal.account_id or self._account_id
+        return signal
+
+    async def _call(self, call: Call[T]) -> T:
+        attempts = Attempts(self._policy, self._clock)
+
+        async def attempt() -> Any:
+            try:
+                return await call.rpc(self._stubs)(call.argument(), timeout=attempts.timeout_s)
+            except grpc.RpcError as error:
+                raise TradeEngineError.from_call(error, self._target) from error
+
+        return call.read(await AsyncRetrying(sleep=self._sleep, **attempts.tenacity())(attempt))
+
+    async def _list(self, pages: Pages[T]) -> AsyncIterator[T]:
+        items, token = await self._call(pages.page(""))
+        for item in items:
+            yield item
+        while token:
+            items, token = await self._call(pages.page(token))
+            for item in items:
+                yield item
+
+    async def _pause(self, attempts: Attempts, error: TradeEngineError) -> None:
+        pause = attempts.pause_after(error)
+        if pause is None:
+            raise error
+        await self._sleep(pause)
+
+
+class _Feed:
+    """A flight that three tasks share: the caller's, the feeder's and grpc's sender."""
+
+    def __init__(self, flight: Flight, signal_of: Callable[[SignalLike], Any]) -> None:
+        self.fault: Exception | None = None
+        self._flight = flight
+        self._signal_of = signal_of
+        self._changed = asyncio.Condition()
+        self._stream = 0
+        self._feeder: asyncio.Task[None] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to send or to wait for."""
+        return self._flight.finished
+
+    def start(self, signals: Iterable[SignalLike] | AsyncIterable[SignalLike]) -> None:
+        """Read signals in a task, as far as there is room."""
+        self._feeder = asyncio.create_task(self._feed(signals))
+
+    async def _feed(self, signals: Iterable[SignalLike] | AsyncIterable[SignalLike]) -> None:
+        try:
+            async for given in _each(signals):
+                signal = self._signal_of(given)
+                async with self._changed:
+                    await self._changed.wait_for(lambda: self._flight.has_room)
+                    self._flight.add(signal)
+                    self._changed.notify_all()
+        except Exception as error:  # noqa: BLE001  the caller's own: raised again in its task
+            self.fault = error
+        async with self._changed:
+            self._flight.end()
+            self._changed.notify_all()
+
+    async def requests(self) -> AsyncIterator[signal_service_pb2.SubmitSignalsRequest]:
+        """Begin a new stream; what the one before left without an answer is sent again."""
+        async with self._changed:
+            self._stream += 1
+            self._flight.rewind()
+            self._changed.notify_all()
+        return self._requests(self._stream)
+
+    async def _requests(
+        self, stream: int
+    ) -> AsyncIterator[signal_service_pb2.SubmitSignalsRequest]:
+        while True:
+            async with self._changed:
+                while True:
+                    if self._stream != stream or self._flight.finished:
+                        return
+                    batch = self._flight.batch()
+                    if batch is not None:
+                        break
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._flight.pause_s or None):
+                            await self._changed.wait()
+            yield batch
+
+    async def take(self, message: signal_service_pb2.SubmitSignalsResponse) -> list[Result]:
+        """Read what came; the results that are final."""
+        async with self._changed:
+            results = [self._flight.take(each) for each in message.results]
+            self._changed.notify_all()
+        return [each for each in results if each is not None]
+
+    async def close(self) -> None:
+        """End the feeder."""
+        if self._feeder is not None:
+            self._feeder.cancel()
+            await asyncio.gather(self._feeder, return_exceptions=True)
+
+
+async def _each(
+    signals: Iterable[SignalLike] | AsyncIterable[SignalLike],
+) -> AsyncIterator[SignalLike]:
+    if isinstance(signals, AsyncIterable):
+        async for each in signals:
+            yield each
+    else:
+        for each in signals:
+            yield each

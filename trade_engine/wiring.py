@@ -1,0 +1,133 @@
+"""Which part gets which: an engine on two stores, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from trade_engine import __version__
+from trade_engine.brokers.paper import PaperBroker
+from trade_engine.brokers.paper_config import PaperConfig
+from trade_engine.domain.clock import Clock
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.execution.engine import Engine
+from trade_engine.execution.observer import UNOBSERVED, Observer
+from trade_engine.execution.parts import EngineParts, GateStores
+from trade_engine.storage.postgres.controls import PostgresControls
+from trade_engine.storage.postgres.database import Database
+from trade_engine.storage.postgres.leases import PostgresLeases
+from trade_engine.storage.postgres.paper_venue import PaperVenueBooks
+from trade_engine.storage.postgres.record import PostgresRecord
+from trade_engine.storage.redis.connect import RedisLink
+from trade_engine.storage.redis.doorbell import RedisDoorbell
+from trade_engine.storage.redis.quotes import subscribe_quotes
+from trade_engine.storage.redis.risk_store import RedisRiskStore
+
+DRAIN_S = 5.0
+"""How long a stop waits for what was approved to be sent."""
+
+
+CONTROL_CONNECTIONS = 2
+"""Kept for leases and halts: no list, however slow, may hold up the kill switch."""
+STATEMENT_SHARE = 0.9
+"""The server gives a statement up a little before we do, so that we hear what became of it."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an engine is built from."""
+
+    database_url: str
+    redis_url: str
+    rulebook: Rulebook
+    replica_id: str
+    paper: PaperConfig = field(default_factory=PaperConfig)
+    queue_cap: int = 10_000
+    database_pool_size: int = 12
+    database_limit_s: float = 5.0
+    redis_connections: int = 4
+    redis_limit_s: float = 1.0
+    observer: Observer = UNOBSERVED
+    clock: Clock = time.time_ns
+    new_epoch: Callable[[], str] = lambda: secrets.token_hex(8)
+
+
+@dataclass(slots=True)
+class Running:
+    """A running engine, its record, and the doorbell that rings when a journal grows."""
+
+    engine: Engine
+    record: PostgresRecord
+    doorbell: RedisDoorbell
+
+
+@asynccontextmanager
+async def running(plan: Plan) -> AsyncIterator[Running]:
+    """Start an engine on migrated stores; drain and stop it at the end.
+
+    Raises:
+        StoreUnavailable: a store does not answer.
+        ConfigError: Redis evicts keys (its maxmemory-policy is not noeviction).
+    """
+    async with AsyncExitStack() as stack:
+        limit_s = plan.database_limit_s
+
+        def pool(size: int) -> Database:
+            database = Database(
+                plan.database_url, pool_size=size, statement_limit_s=limit_s * STATEMENT_SHARE
+            )
+            stack.push_async_callback(database.close)
+            return database
+
+        reading_size = plan.database_pool_size // 3
+        controlling = pool(CONTROL_CONNECTIONS)
+        reading = pool(reading_size)
+        writing = pool(plan.database_pool_size - reading_size - CONTROL_CONNECTIONS)
+        link = RedisLink(
+            plan.redis_url, timeout_s=plan.redis_limit_s, connections=plan.redis_connections
+        )
+        stack.push_async_callback(link.close)
+        await link.check_policy()
+
+        record = PostgresRecord(writing, commit_limit_s=limit_s, read_limit_s=limit_s)
+        queries = PostgresRecord(reading, commit_limit_s=limit_s, read_limit_s=limit_s)
+        risk = RedisRiskStore(link, plan.replica_id)
+        doorbell = RedisDoorbell(link, plan.replica_id)
+        paper = PaperBroker(
+            plan.paper,
+            books=PaperVenueBooks(writing),
+            find_instrument=plan.rulebook.instruments.get,
+            clock=plan.clock,
+            holder=plan.replica_id,
+        )
+        engine = Engine(
+            EngineParts(
+                stores=GateStores(record, risk, PostgresControls(controlling)),
+                leases=PostgresLeases(controlling),
+                queries=queries,
+                doorbell=doorbell,
+                brokers={paper.name: paper},
+                rulebook=plan.rulebook,
+                clock=plan.clock,
+                new_epoch=plan.new_epoch,
+                replica_id=plan.replica_id,
+                version=__version__,
+                queue_cap=plan.queue_cap,
+                observer=plan.observer,
+            )
+        )
+        doorbell.subscribe(engine.on_ring)
+        doorbell.start()
+        stack.push_async_callback(doorbell.stop)
+        heard = subscribe_quotes(link, paper.on_quotes)
+        heard.start()
+        stack.push_async_callback(heard.stop)
+        paper.on_quotes(list((await risk.quotes(sorted(plan.rulebook.instruments))).values()))
+        await engine.start()
+        try:
+            yield Running(engine, queries, doorbell)
+        finally:
+            await engine.stop(DRAIN_S)
