@@ -1,0 +1,418 @@
+"""What `execution.ports.Broker` and `brokers.base` promise, for every adapter.
+
+An adapter joins with a `BrokerUnderTest`: how to connect a new broker to the same venue (a process
+that starts again), and how to move the venue's market.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.memory_books import MemoryBooks
+from tests.support.paper import (
+    INSTRUMENTS,
+    ManualClock,
+    RecordingSink,
+    eventually,
+    order,
+    quote,
+    seen,
+)
+from trade_engine.brokers.paper import PaperBroker
+from trade_engine.brokers.paper_books import PaperBooks
+from trade_engine.brokers.paper_config import PaperConfig
+from trade_engine.domain.errors import StoreUnavailable
+from trade_engine.domain.execution import ExecType
+from trade_engine.domain.order import Order, TimeInForce
+from trade_engine.domain.signal import Side
+from trade_engine.execution.ports import Broker, BrokerOrder, Delivery
+from trade_engine.storage.postgres.database import Database
+from trade_engine.storage.postgres.paper_venue import PaperVenueBooks
+
+ACCOUNT = "main"
+SENT = Delivery.SENT
+
+
+@dataclass
+class Connected:
+    """A broker that serves the account, and what it reported."""
+
+    broker: Broker
+    sink: RecordingSink
+
+    async def send(self, *orders: Order) -> list[Delivery]:
+        return await self.broker.send(orders)  # type: ignore[arg-type]
+
+    async def says(self, *expected: str) -> None:
+        """Wait for reports, and hold them against what is expected."""
+        await eventually(lambda: len(self.sink.reports()) >= len(expected))
+        assert self.sink.seen() == list(expected)
+
+    async def says_no_more(self) -> None:
+        """Give what should not come the time to come."""
+        before = self.sink.seen()
+        await asyncio.sleep(0.1)
+        assert self.sink.seen() == before
+
+
+@dataclass
+class BrokerUnderTest:
+    """One venue, which outlives the brokers that are connected to it one after the other.
+
+    show puts a market of AAPL before the venue: bid, ask, and their sizes.
+    """
+
+    connect: Callable[[], Broker]
+    show: Callable[[Broker, str, str, str | None, str | None], None]
+    unknown_symbol: str = "NOPE"
+
+    @asynccontextmanager
+    async def connected(self, *, booking: bool = True) -> AsyncIterator[Connected]:
+        """A broker with the account open; with booking off its reports stay unbooked."""
+        sink = RecordingSink()
+        if not booking:
+            sink.opened.clear()
+        broker = self.connect()
+        await broker.start(sink)
+        await broker.open_account(ACCOUNT)
+        try:
+            yield Connected(broker, sink)
+        finally:
+            await broker.stop()
+
+
+def paper_on(books: Callable[[], PaperBooks]) -> BrokerUnderTest:
+    clock = ManualClock()
+    shown = [0]
+
+    def connect() -> PaperBroker:
+        return PaperBroker(
+            PaperConfig(),
+            books=books(),
+            find_instrument=INSTRUMENTS.get,
+            clock=clock,
+            holder="process",
+        )
+
+    def show(
+        broker: Broker, bid: str, ask: str, bid_size: str | None, ask_size: str | None
+    ) -> None:
+        assert isinstance(broker, PaperBroker)
+        shown[0] += 1
+        market = quote(bid, ask, bid_size, ask_size, time_ns=clock() + shown[0])
+        broker.on_quotes([market])
+
+    return BrokerUnderTest(connect, show)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("paper", id="paper"),
+        pytest.param("paper-postgres", id="paper on PostgreSQL", marks=pytest.mark.stores),
+    ]
+)
+async def venue(request: pytest.FixtureRequest) -> AsyncIterator[BrokerUnderTest]:
+    match request.param:
+        case "paper":
+            books = MemoryBooks()
+            yield paper_on(lambda: books)
+        case "paper-postgres":
+            database = Database(request.getfixturevalue("database_url"))
+            try:
+                yield paper_on(lambda: PaperVenueBooks(database))
+            finally:
+                await database.close()
+        case unknown:
+            raise AssertionError(unknown)
+
+
+def state(known: BrokerOrder) -> tuple[bool, int, int]:
+    """Whether it is open, CumQty, LeavesQty."""
+    return known.is_open, int(known.cum_qty), int(known.leaves_qty)
+
+
+# ---- the life of an order -----------------------------------------------------------------------
+
+
+async def test_accept(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "101", None, None)
+        assert await the.send(order("o-1")) == [SENT]
+        await the.says("o-1 NEW")
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert state(known) == (True, 0, 100)
+        assert known.broker_order_id == the.sink.reports()[0].broker_order_id != ""
+
+
+async def test_reject(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        assert await the.send(order("o-1", symbol=venue.unknown_symbol)) == [SENT]
+        await the.says("o-1 REJECTED")
+        assert the.sink.reports()[0].text
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert state(known) == (False, 0, 0)
+
+
+async def test_fill(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        assert await the.send(order("o-1")) == [SENT]
+        await the.says("o-1 NEW", "o-1 TRADE 100@100")
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert state(known) == (False, 100, 0)
+
+
+async def test_partial_fills_then_the_rest(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(order("o-1"))
+        await the.says("o-1 NEW", "o-1 TRADE 30@100")
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert state(known) == (True, 30, 70)
+        venue.show(the.broker, "99", "99.5", None, "500")
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-1 TRADE 70@99.5")
+
+
+async def test_a_sale(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", "40", None)
+        await the.send(order("o-1", Side.SELL, price="98"))
+        await the.says("o-1 NEW", "o-1 TRADE 40@99")
+
+
+async def test_a_market_order(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        await the.send(order("o-1", price=None))
+        await the.says("o-1 NEW", "o-1 TRADE 100@100")
+
+
+async def test_immediate_or_cancel(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(order("o-1", tif=TimeInForce.IOC))
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-1 CANCELED")
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert state(known) == (False, 30, 0)
+
+
+async def test_fill_or_kill(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(order("o-1", tif=TimeInForce.FOK))
+        await the.says("o-1 NEW", "o-1 CANCELED")
+
+
+# ---- cancels ------------------------------------------------------------------------------------
+
+
+async def test_cancel(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        first = order("o-1")
+        await the.send(first)
+        assert await the.broker.cancel([first]) == [SENT]
+        await the.says("o-1 NEW", "o-1 CANCELED")
+        venue.show(the.broker, "99", "100", None, None)
+        await the.says_no_more()
+
+
+async def test_cancel_what_is_partly_filled(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        first = order("o-1")
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(first)
+        assert await the.broker.cancel([first]) == [SENT]
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-1 CANCELED")
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert state(known) == (False, 30, 0)
+
+
+async def test_too_late_to_cancel(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        first = order("o-1")
+        venue.show(the.broker, "99", "100", None, None)
+        await the.send(first)
+        await the.says("o-1 NEW", "o-1 TRADE 100@100")
+        assert await the.broker.cancel([first]) == [SENT]
+        await the.says_no_more()
+        assert (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"].cum_qty == 100
+
+
+async def test_cancel_an_unknown_order(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        assert await the.broker.cancel([order("never-sent")]) == [SENT]
+        await the.says_no_more()
+
+
+# ---- the same ClOrdID twice ---------------------------------------------------------------------
+
+
+async def test_duplicate_cl_ord_id_while_open(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        await the.send(order("o-1"))
+        assert await the.send(order("o-1")) == [SENT]
+        venue.show(the.broker, "99", "100", None, "500")
+        await the.says("o-1 NEW", "o-1 TRADE 100@100")
+        await the.says_no_more()
+
+
+async def test_duplicate_cl_ord_id_after_the_fill(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        await the.send(order("o-1"))
+        assert await the.send(order("o-0"), order("o-1"), order("o-2")) == [SENT] * 3
+        await the.says(
+            *("o-1 NEW", "o-1 TRADE 100@100"),
+            *("o-0 NEW", "o-0 TRADE 100@100"),
+            *("o-2 NEW", "o-2 TRADE 100@100"),
+        )
+        await the.says_no_more()
+
+
+async def test_duplicate_cl_ord_id_in_one_batch(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        assert await the.send(order("o-1"), order("o-1")) == [SENT, SENT]
+        await the.says("o-1 NEW", "o-1 TRADE 100@100")
+        await the.says_no_more()
+
+
+async def test_duplicate_cl_ord_id_after_a_restart(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        await the.send(order("filled"), order("open", price="50"))
+        await the.says("filled NEW", "filled TRADE 100@100", "open NEW")
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        assert await the.send(order("filled"), order("open", price="50")) == [SENT, SENT]
+        await the.says_no_more()
+        assert the.sink.calls == []
+
+
+async def test_a_cl_ord_id_with_other_terms(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        await the.send(order("filled"), order("open", price="50"))
+        await the.says("filled NEW", "filled TRADE 100@100", "open NEW")
+        copies = [order("filled", quantity="7"), order("open", price="100")]
+        assert await the.send(*copies) == [Delivery.IN_DOUBT] * 2
+        await the.says_no_more()
+        known = await the.broker.query(ACCOUNT, ["filled", "open"])
+        assert known["filled"].cum_qty == 100
+        assert known["open"].leaves_qty == 100
+
+
+# ---- asking -------------------------------------------------------------------------------------
+
+
+async def test_query_by_cl_ord_id(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, "130")
+        await the.send(order("o-1"), order("o-2"), order("o-3", price="50"))
+        await the.says("o-1 NEW", "o-1 TRADE 100@100", "o-2 NEW", "o-2 TRADE 30@100", "o-3 NEW")
+        known = await the.broker.query(ACCOUNT, ["o-1", "o-2", "never-sent"])
+        assert known.keys() == {"o-1", "o-2"}
+        for name, about in known.items():
+            assert about.cl_ord_id == name
+            assert about.reports == [
+                each for each in the.sink.reports() if each.cl_ord_id == name
+            ]  # the very reports that were delivered, in order
+
+
+async def test_query_of_another_account(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        await the.send(order("o-1"))
+        await the.broker.open_account("other")
+        assert await the.broker.query("other", ["o-1"]) == {}
+
+
+# ---- connections --------------------------------------------------------------------------------
+
+
+async def test_reconnect_with_missed_reports(venue: BrokerUnderTest) -> None:
+    async with venue.connected(booking=False) as the:
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(order("o-1"), order("o-2", price="50"))
+        venue.show(the.broker, "99", "99.5", None, "500")
+        asked = [0]
+
+        async def filled() -> bool:
+            asked[0] += 1
+            return (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"].cum_qty == 100
+
+        while not await filled():
+            assert asked[0] < 1_000
+            await asyncio.sleep(0.005)
+        assert the.sink.calls == []
+    async with venue.connected() as the:
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-2 NEW", "o-1 TRADE 70@99.5")
+        first = [each.exec_id for each in the.sink.reports()]
+        assert len(set(first)) == 4
+    async with venue.connected() as the:
+        await the.says_no_more()
+        assert the.sink.calls == []
+
+
+async def test_resting_orders_survive_a_reconnect(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(order("o-1"), order("o-2", price="98"))
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-2 NEW")
+        exec_ids = {each.exec_id for each in the.sink.reports()}
+    async with venue.connected() as the:
+        venue.show(the.broker, "97", "98", None, "100")
+        await the.says("o-1 TRADE 70@98", "o-2 TRADE 30@98")
+        assert await the.broker.cancel([order("o-2", price="98")]) == [SENT]
+        await the.says("o-1 TRADE 70@98", "o-2 TRADE 30@98", "o-2 CANCELED")
+        assert not exec_ids & {each.exec_id for each in the.sink.reports()}
+
+
+async def test_a_sink_that_fails_gets_the_reports_again(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        the.sink.failures = 2
+        await the.send(order("o-1"))
+        await the.says("o-1 NEW")
+
+
+async def test_a_closed_account_is_left_alone(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        first = order("o-1")
+        await the.send(first)
+        await the.says("o-1 NEW")
+        await the.broker.close_account(ACCOUNT)
+        assert await the.send(order("o-2")) == [Delivery.NOT_SENT]
+        assert await the.broker.cancel([first]) == [Delivery.NOT_SENT]
+        with pytest.raises(StoreUnavailable):
+            await the.broker.query(ACCOUNT, ["o-1"])
+        venue.show(the.broker, "99", "100", None, None)
+        await the.says_no_more()
+        await the.broker.open_account(ACCOUNT)
+        assert (await the.broker.query(ACCOUNT, ["o-1", "o-2"])).keys() == {"o-1"}
+        venue.show(the.broker, "99", "99.5", None, None)
+        await eventually(lambda: len(the.sink.reports()) > 1)
+        assert the.sink.reports()[1].exec_type is ExecType.TRADE
+
+
+async def test_opening_and_closing_again_is_harmless(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        await the.broker.open_account(ACCOUNT)
+        assert await the.send(order("o-1")) == [SENT]
+        await the.broker.close_account(ACCOUNT)
+        await the.broker.close_account(ACCOUNT)
+        await the.broker.open_account(ACCOUNT)
+        assert await the.send(order("o-2")) == [SENT]
+        await the.says("o-1 NEW", "o-2 NEW")
+
+
+async def test_a_full_batch_stays_in_order(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        names = [f"o-{number}" for number in range(64)]
+        assert await the.send(*(order(name) for name in names)) == [SENT] * 64
+        expected = [line for name in names for line in (f"{name} NEW", f"{name} TRADE 100@100")]
+        await the.says(*expected)
+        assert len({each.exec_id for each in the.sink.reports()}) == 128
+        assert seen(the.sink.calls[0][1]) == expected

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import product
+
+import pytest
+
+from trade_engine.domain.limits import Level, LevelKey, Limit, Limits, Rate
+
+S = 1_000_000_000
+WHERE = {
+    "default": (Level.DEFAULT, ""),
+    "account": (Level.ACCOUNT, "main"),
+    "strategy": (Level.STRATEGY, "momentum"),
+    "symbol": (Level.SYMBOL, "AAPL"),
+    "pair": (Level.STRATEGY_SYMBOL, "momentum|AAPL"),
+}
+ELSEWHERE = {
+    (Level.ACCOUNT, "second"),
+    (Level.STRATEGY, "AAPL"),
+    (Level.SYMBOL, "momentum"),
+    (Level.STRATEGY_SYMBOL, "momentum|IBM"),
+    (Level.STRATEGY_SYMBOL, "value|AAPL"),
+}
+
+
+def limits(values: dict[LevelKey, int], name: str = "slippage_bps_max") -> Limits:
+    return Limits(
+        "v", {key: {name: Limit(Decimal(value), str(key))} for key, value in values.items()}, {}
+    )
+
+
+def rated(**at: tuple[int, int, int]) -> Limits:
+    return Limits("v", {}, {WHERE[name]: Rate(*rate, source=name) for name, rate in at.items()})
+
+
+@pytest.mark.parametrize("tightest", WHERE)
+def test_the_tightest_level_holds(tightest: str) -> None:
+    values = {key: 10 if name == tightest else 20 for name, key in WHERE.items()}
+    values |= dict.fromkeys(ELSEWHERE, 1)
+    found = limits(values).in_force("main", "momentum", "AAPL")["slippage_bps_max"]
+    assert found == Limit(Decimal(10), str(WHERE[tightest]))
+
+
+def test_of_equal_limits_the_widest_level_is_named() -> None:
+    found = limits(dict.fromkeys(WHERE.values(), 10)).in_force("main", "momentum", "AAPL")
+    assert found["slippage_bps_max"].source == str(WHERE["default"])
+
+
+@pytest.mark.parametrize("only", set(WHERE) - {"default"})
+def test_a_level_holds_for_its_own_alone(only: str) -> None:
+    found = limits({WHERE[only]: 10})
+    reached = {
+        ids
+        for ids in product(("main", "x"), ("momentum", "y"), ("AAPL", "z"))
+        if found.in_force(*ids)
+    }
+    account, strategy, symbol = only == "account", only == "strategy", only == "symbol"
+    assert reached == {
+        ids
+        for ids in product(("main", "x"), ("momentum", "y"), ("AAPL", "z"))
+        if (account and ids[0] == "main")
+        or (
+            (strategy or only == "pair") and ids[1] == "momentum" and (strategy or ids[2] == "AAPL")
+        )
+        or (symbol and ids[2] == "AAPL")
+    }
+
+
+def test_names_are_tightened_one_by_one() -> None:
+    found = Limits(
+        "v",
+        {
+            WHERE["default"]: {"a": Limit(Decimal(1), "d"), "b": Limit(Decimal(9), "d")},
+            WHERE["account"]: {"a": Limit(Decimal(2), "a"), "b": Limit(Decimal(8), "a")},
+        },
+        {},
+    ).in_force("main", "s", "X")
+    assert found == {"a": Limit(Decimal(1), "d"), "b": Limit(Decimal(8), "a")}
+
+
+@pytest.mark.parametrize(
+    ("rates", "held"),
+    [
+        ({}, None),
+        ({"default": (30, S, 60)}, Rate(30, S, 60, "default")),
+        ({"default": (30, S, 60), "strategy": (5, S, 10)}, Rate(5, S, 10, "strategy")),
+        ({"default": (30, S, 0), "strategy": (5, S, 10)}, Rate(5, S, 0, "strategy, burst default")),
+        ({"account": (9, S, 7), "strategy": (9, 2 * S, 7)}, Rate(9, 2 * S, 7, "strategy")),
+        ({"default": (5, S, 9), "account": (5, S, 3)}, Rate(5, S, 3, "account")),
+        (
+            {"default": (8, S, 3), "account": (9, S, 2), "strategy": (1, S, 4)},
+            Rate(1, S, 2, "strategy, burst account"),
+        ),
+    ],
+)
+def test_the_tightest_pace_holds_and_the_tightest_burst(
+    rates: dict[str, tuple[int, int, int]], held: Rate | None
+) -> None:
+    assert rated(**rates).rate("main", "momentum") == held
+
+
+def test_a_pace_is_compared_exactly() -> None:
+    slower, quicker = (10**9, 3 * S + 1, 0), (10**9, 3 * S, 0)
+    found = rated(default=quicker, account=slower).rate("main", "momentum")
+    assert found is not None
+    assert found.source == "account"
+
+
+def test_a_rate_of_another_strategy_does_not_count() -> None:
+    found = rated(default=(30, S, 60), strategy=(5, S, 10))
+    assert found.rate("main", "value") == Rate(30, S, 60, "default")
+
+
+def test_made_up_ids_make_nothing_grow() -> None:
+    found = limits(dict.fromkeys(WHERE.values(), 10))
+    found.rates[WHERE["strategy"]] = Rate(1, S, 1, "here")
+    for number in range(200):
+        ids = f"a{number}", f"s{number}", f"X{number}"
+        assert found.in_force(*ids)["slippage_bps_max"].source == str(WHERE["default"])
+        assert found.rate(*ids[:2]) is None
+    assert len(found._in_force) == 1
+    assert len(found._rate) == 1
+
+
+def test_what_was_worked_out_makes_no_difference_to_equality() -> None:
+    one, other = limits({WHERE["default"]: 1}), limits({WHERE["default"]: 1})
+    one.in_force("main", "momentum", "AAPL")
+    one.rate("main", "momentum")
+    assert one == other
+    assert "_in_force" not in repr(one)

@@ -1,0 +1,1 @@
+"""Runners that hold the engine's pure parts to published references. Not part of the product."""
