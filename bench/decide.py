@@ -1,0 +1,79 @@
+"""What one decision costs: `python -m bench.decide` prints µs, the median of many rounds."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+from trade_engine.audit.chain import canonical
+from trade_engine.config import load_rulebook
+from trade_engine.domain.account import AccountState
+from trade_engine.domain.market import Quote
+from trade_engine.domain.money import text
+from trade_engine.domain.position import Position
+from trade_engine.domain.signal import Side, Signal, TimeHorizon
+from trade_engine.execution.batch import Batch
+from trade_engine.execution.decisions import context_json, gather
+from trade_engine.execution.ports import ThrottleVerdict
+from trade_engine.risk.pre_trade import decide
+
+NOW_NS = 1_700_000_000_000_000_000
+ROUNDS, CALLS = 200, 50
+
+
+def cost_us(call: Callable[[], object]) -> float:
+    """Return the median cost of one call, in µs."""
+    rounds = []
+    for _ in range(ROUNDS):
+        begin_ns = time.perf_counter_ns()
+        for _ in range(CALLS):
+            call()
+        rounds.append((time.perf_counter_ns() - begin_ns) / CALLS / 1000)
+    return statistics.median(rounds)
+
+
+def main() -> None:
+    """Measure the steps of an approval on an account that holds three symbols."""
+    rulebook = load_rulebook(None, None)
+    state = AccountState("default", "USD", "epoch", 1, bytes(32), Decimal(1_000_000))
+    quotes = {}
+    for symbol in ("AAPL", "IBM", "MSFT"):
+        held = Position("momentum-v1", symbol, Decimal(20), Decimal("3001.40"))
+        state.positions["momentum-v1", symbol] = held
+        bid, ask = Decimal("150.05"), Decimal("150.09")
+        quotes[symbol] = Quote(symbol, bid, ask, None, None, None, NOW_NS - 1_000_000, "bench")
+    signal = Signal(
+        signal_id="signal-1",
+        account_id="default",
+        strategy_id="momentum-v1",
+        symbol="AAPL",
+        side=Side.BUY,
+        confidence=Decimal("0.82"),
+        target_exposure=Decimal(15_000),
+        time_horizon=TimeHorizon.INTRADAY,
+        max_slippage_bps=Decimal(10),
+        max_notional=Decimal(20_000),
+        created_at_ns=NOW_NS - 2_000_000,
+    )
+    batch = Batch(state, rulebook, NOW_NS, quotes, {})
+    verdict = ThrottleVerdict(allowed=True, limit=61, remaining=3, retry_after_ns=0)
+    inputs = gather(batch, signal, verdict)
+    decision = decide(inputs)
+    assert decision.order is not None, decision.message
+    entry = {"decision": decision.to_json(), "context": context_json(batch, inputs)}
+    price = Decimal("150.0700")
+    for name, call in {
+        "gather": lambda: gather(batch, signal, verdict),
+        "decide": lambda: decide(inputs),
+        "decision.to_json": decision.to_json,
+        "context_json": lambda: context_json(batch, inputs),
+        "canonical": lambda: canonical(entry),
+        "money.text": lambda: text(price),
+    }.items():
+        print(f"{name:17} {cost_us(call):7.2f} µs")
+
+
+if __name__ == "__main__":
+    main()
