@@ -329,6 +329,45 @@ async def test_query_of_another_account(venue: BrokerUnderTest) -> None:
         assert await the.broker.query("other", ["o-1"]) == {}
 
 
+async def test_what_the_venue_holds(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", "40", "130")
+        await the.send(order("o-1"), order("o-2"), order("o-3", Side.SELL, price="98"))
+        await the.says(
+            *("o-1 NEW", "o-1 TRADE 100@100", "o-2 NEW", "o-2 TRADE 30@100"),
+            *("o-3 NEW", "o-3 TRADE 40@99"),
+        )
+        resting = await the.broker.open_orders(ACCOUNT)
+        assert resting is not None
+        assert {each.cl_ord_id: state(each) for each in resting} == {
+            "o-2": (True, 30, 70),
+            "o-3": (True, 40, 60),
+        }
+        told = the.sink.reports()
+        fills = [each for each in told if each.exec_type is ExecType.TRADE]
+        since_ns = min(each.transact_time_ns for each in told)
+        assert await the.broker.executions(ACCOUNT, since_ns) == fills
+        latest_ns = max(each.transact_time_ns for each in told)
+        assert await the.broker.executions(ACCOUNT, latest_ns + 1) == []
+        held = await the.broker.positions(ACCOUNT)
+        assert held is not None
+        assert {symbol: int(quantity) for symbol, quantity in held.items()} == {"AAPL": 90}
+
+
+async def test_a_venue_that_does_not_answer_does_not_say_that_it_holds_nothing(
+    venue: BrokerUnderTest,
+) -> None:
+    async with venue.connected() as the:
+        await the.broker.close_account(ACCOUNT)
+        for question in (
+            the.broker.open_orders(ACCOUNT),
+            the.broker.executions(ACCOUNT, 0),
+            the.broker.positions(ACCOUNT),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await question
+
+
 # ---- connections --------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal
 from random import Random
 
 from trade_engine.domain.errors import StoreUnavailable
@@ -65,6 +66,8 @@ class HostileBroker:
     ) -> None:
         self.name = inner.name
         self.remembers_all = inner.remembers_all and not hostility.late_order
+        self.is_live = inner.is_live
+        self._connections = 1
         self.done: Counter[str] = Counter()
         self.unknown_exec_ids: set[str] = set()
         self._inner = inner
@@ -118,9 +121,28 @@ class HostileBroker:
         return [Delivery.IN_DOUBT if each.cl_ord_id in lost else next(answers) for each in orders]
 
     async def query(self, account_id: str, cl_ord_ids: Sequence[str]) -> dict[str, BrokerOrder]:
+        self._answer_or_not()
+        return await self._inner.query(account_id, cl_ord_ids)
+
+    @property
+    def connection(self) -> int:
+        return self._connections if self._online.is_set() else 0
+
+    async def open_orders(self, account_id: str) -> list[BrokerOrder] | None:
+        self._answer_or_not()
+        return await self._inner.open_orders(account_id)
+
+    async def executions(self, account_id: str, since_ns: int) -> list[ExecutionReport] | None:
+        self._answer_or_not()
+        return await self._inner.executions(account_id, since_ns)
+
+    async def positions(self, account_id: str) -> dict[str, Decimal] | None:
+        self._answer_or_not()
+        return await self._inner.positions(account_id)
+
+    def _answer_or_not(self) -> None:
         if not self._online.is_set() or self._strikes("unanswered", self._next()):
             raise StoreUnavailable("the venue does not answer")
-        return await self._inner.query(account_id, cl_ord_ids)
 
     # ---- disconnects ------------------------------------------------------------------------
 
@@ -130,6 +152,7 @@ class HostileBroker:
 
     def reconnect(self) -> None:
         """What the venue wanted to tell meanwhile is told now."""
+        self._connections += 1
         self._online.set()
 
     # ---- misdeeds ---------------------------------------------------------------------------

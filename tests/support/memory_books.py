@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TypeVar
 
 import orjson
@@ -113,12 +114,32 @@ class MemoryBooks:
         found: dict[str, Doc] = {}
         for cl_ord_id in cl_ord_ids:
             if cl_ord_id in books.orders:
-                doc = orjson.loads(books.orders[cl_ord_id])
-                doc["reports"] = [
-                    each for each in self.reports(account_id) if each["cl_ord_id"] == cl_ord_id
-                ]
-                found[cl_ord_id] = doc
+                found[cl_ord_id] = self._with_reports(account_id, cl_ord_id)
         return self._after(fault, found)
+
+    async def open_orders(self, account_id: str) -> list[Doc]:
+        fault = await self._before("open_orders")
+        found = [self._with_reports(account_id, each) for each in self.accounts[account_id].orders]
+        resting = [doc for doc in found if doc["is_open"]]
+        return self._after(fault, sorted(resting, key=lambda doc: doc["priority"]))
+
+    async def reports_since(self, account_id: str, since_ns: int) -> list[Doc]:
+        fault = await self._before("reports_since")
+        reports = self.reports(account_id)
+        return self._after(fault, [doc for doc in reports if doc["transact_time_ns"] >= since_ns])
+
+    async def positions(self, account_id: str) -> dict[str, str]:
+        fault = await self._before("positions")
+        held: dict[str, Decimal] = {}
+        for doc in map(orjson.loads, self.accounts[account_id].orders.values()):
+            bought = Decimal(doc["cum_qty"]) * (1 if doc["side"] == "BUY" else -1)
+            held[doc["symbol"]] = held.get(doc["symbol"], Decimal(0)) + bought
+        return self._after(fault, {symbol: str(quantity) for symbol, quantity in held.items()})
+
+    def _with_reports(self, account_id: str, cl_ord_id: str) -> Doc:
+        doc: Doc = orjson.loads(self.accounts[account_id].orders[cl_ord_id])
+        reports = self.reports(account_id)
+        return doc | {"reports": [each for each in reports if each["cl_ord_id"] == cl_ord_id]}
 
     # ---- for checking -----------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from trade_engine.brokers.paper_matching import FindInstrument
 from trade_engine.brokers.paper_quotes import QuoteBoard
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import StoreUnavailable
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.execution import EXECUTIONS, ExecutionReport
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import ApprovedOrder, Order
 from trade_engine.execution.ports import BrokerOrder, Delivery, ReportSink
@@ -31,6 +31,8 @@ class PaperBroker:
 
     name = "paper"
     remembers_all = True  # an order is in the books before `send` answers, or never will be
+    is_live = False
+    connection = 1  # embedded: as long as the process lives
 
     def __init__(
         self,
@@ -96,14 +98,35 @@ class PaperBroker:
             StoreUnavailable: the books do not answer, the last write to them is in doubt, or the
                 account is not open here, so that another process may be writing.
         """
+        await self._settled(account_id)
+        found = await self._venue.books.find(account_id, cl_ord_ids)
+        return {cl_ord_id: _as_seen(doc) for cl_ord_id, doc in found.items()}
+
+    async def open_orders(self, account_id: str) -> list[BrokerOrder]:
+        """The orders that rest in the books, by priority."""
+        await self._settled(account_id)
+        return [_as_seen(doc) for doc in await self._venue.books.open_orders(account_id)]
+
+    async def executions(self, account_id: str, since_ns: int) -> list[ExecutionReport]:
+        """The fills in the books since a time, in order."""
+        await self._settled(account_id)
+        reports = await self._venue.books.reports_since(account_id, since_ns)
+        found = map(ExecutionReport.from_json, reports)
+        return [report for report in found if report.exec_type in EXECUTIONS]
+
+    async def positions(self, account_id: str) -> dict[str, Decimal]:
+        """What the fills in the books add up to."""
+        await self._settled(account_id)
+        held = await self._venue.books.positions(account_id)
+        return {symbol: Decimal(quantity) for symbol, quantity in held.items()}
+
+    async def _settled(self, account_id: str) -> None:
         account = self._accounts.get(account_id)
         if account is None:
             raise StoreUnavailable(
                 f"account {account_id} is not open at the paper venue: open it, then ask"
             )
         await account.settled()
-        found = await self._venue.books.find(account_id, cl_ord_ids)
-        return {cl_ord_id: _as_seen(doc) for cl_ord_id, doc in found.items()}
 
     def on_quotes(self, quotes: Sequence[Quote]) -> None:
         """See published quotes; what they fill is done later, in each account's own task."""

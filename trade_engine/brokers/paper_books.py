@@ -91,3 +91,12 @@ class PaperBooks(Protocol):
 
         Each order document has one more member, `reports`: its reports in order of seq.
         """
+
+    async def open_orders(self, account_id: str) -> list[Doc]:
+        """Read the open orders, each with its `reports`, by priority. Needs no token."""
+
+    async def reports_since(self, account_id: str, since_ns: int) -> list[Doc]:
+        """Read the reports of a transact_time_ns of since_ns or later, in order of seq."""
+
+    async def positions(self, account_id: str) -> dict[str, str]:
+        """Add up what was filled by symbol: bought less sold, as decimal strings."""

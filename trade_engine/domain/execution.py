@@ -36,6 +36,10 @@ class ExecType(StrEnum):
     ORDER_STATUS = "ORDER_STATUS"
 
 
+EXECUTIONS = frozenset({ExecType.TRADE, ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL})
+"""The reports that change what is held: a fill, its correction, its bust."""
+
+
 class ExecRestatementReason(StrEnum):
     """FIX 4.4 ExecRestatementReason(378): why a broker changed an order by itself."""
 

@@ -362,7 +362,8 @@ class Delivery(StrEnum):
 class BrokerOrder:
     """A broker's own view of an order, for queries and reconciliation.
 
-    reports is everything it reported of the order so far, in order.
+    reports is everything it reported of the order so far, in order, as far as it can tell it
+    again. avg_px is FIX AvgPx(6), None where it does not say.
     """
 
     cl_ord_id: str
@@ -371,6 +372,7 @@ class BrokerOrder:
     leaves_qty: Decimal
     is_open: bool
     reports: list[ExecutionReport]
+    avg_px: Decimal | None = None
 
 
 ReportSink = Callable[[str, Sequence[ExecutionReport]], Awaitable[None]]
@@ -381,11 +383,21 @@ class Broker(Protocol):
     """The port of a broker adapter. ClOrdIDs are unique for ever; reports may come at any time.
 
     remembers_all says that an order absent from `query` certainly never arrived, so that it may be
-    sent; for other brokers absence right after an unclear send is no evidence.
+    sent; for other brokers absence right after an unclear send is no evidence. is_live: real money
+    moves; an account opened there starts HALTED.
+
+    What `open_orders`, `executions` and `positions` answer is compared with the record before
+    anything is sent (`execution.reconcile`). Each raises StoreUnavailable when the broker did not
+    answer, and gives None where the venue has no such question: neither is ever an empty answer.
     """
 
     name: str
     remembers_all: bool
+    is_live: bool
+
+    @property
+    def connection(self) -> int:
+        """Which connection to the venue this is: grows with each new one, 0 while there is none."""
 
     async def start(self, sink: ReportSink) -> None:
         """Connect; from now on reports go to `sink`."""
@@ -415,3 +427,12 @@ class Broker(Protocol):
         Raises:
             StoreUnavailable: it did not answer, which says nothing about the orders.
         """
+
+    async def open_orders(self, account_id: str) -> list[BrokerOrder] | None:
+        """Every order of the account that may still fill there, whoever sent it."""
+
+    async def executions(self, account_id: str, since_ns: int) -> list[ExecutionReport] | None:
+        """Every fill, bust and correction since a time of the broker's clock, in its order."""
+
+    async def positions(self, account_id: str) -> dict[str, Decimal] | None:
+        """The net quantity held by symbol, all strategies together; flat ones may be left out."""

@@ -79,11 +79,28 @@ _ACKNOWLEDGE = """
     UPDATE paper.accounts SET acknowledged_seq = greatest(acknowledged_seq, %s::bigint)
      WHERE account_id = %s::text AND token = %s::bigint"""
 
-_FIND = """
+_ORDERS = """
     SELECT cl_ord_id, "order" AS doc, coalesce(
            (SELECT json_agg(r.report ORDER BY r.seq) FROM paper.reports r
              WHERE r.account_id = o.account_id AND r.cl_ord_id = o.cl_ord_id), '[]') AS reports
-      FROM paper.orders o WHERE account_id = %s::text AND cl_ord_id = ANY (%s)"""
+      FROM paper.orders o WHERE account_id = %s::text"""
+
+_FIND = _ORDERS + " AND cl_ord_id = ANY (%s)"
+
+_RESTING = _ORDERS + " AND is_open ORDER BY priority"
+
+# The newest report that is too old bounds the rest: found from the end, without reading them all.
+_REPORTS_SINCE = """
+    SELECT report AS doc FROM paper.reports WHERE account_id = %s::text AND seq > coalesce((
+           SELECT seq FROM paper.reports
+            WHERE account_id = %s::text AND (report->>'transact_time_ns')::bigint < %s::bigint
+            ORDER BY seq DESC LIMIT 1), 0)
+     ORDER BY seq"""
+
+_POSITIONS = """
+    SELECT "order"->>'symbol' AS symbol, sum(("order"->>'cum_qty')::numeric
+           * CASE "order"->>'side' WHEN 'BUY' THEN 1 ELSE -1 END)::text AS quantity
+      FROM paper.orders WHERE account_id = %s::text GROUP BY 1"""
 
 
 _DUPLICATES = frozenset({"orders_pkey", "reports_account_id_exec_id_key"})
@@ -178,12 +195,30 @@ class PaperVenueBooks:
         wanted = (account_id, TextArray(each.encode() for each in cl_ord_ids))
         query = Query(_FIND, wanted, planned_anew=True)
 
-        found = await self._database.call(
+        return {row["cl_ord_id"]: _with_reports(row) for row in await self._read(query)}
+
+    async def open_orders(self, account_id: str) -> list[Doc]:
+        """Read the open orders, each with its `reports`, by priority."""
+        query = Query(_RESTING, (account_id,), planned_anew=True)
+        return [_with_reports(row) for row in await self._read(query)]
+
+    async def reports_since(self, account_id: str, since_ns: int) -> list[Doc]:
+        """Read the reports of a transact_time_ns of since_ns or later, in order of seq."""
+        wanted = (account_id, account_id, str(since_ns))
+        query = Query(_REPORTS_SINCE, wanted, planned_anew=True)
+        return [row["doc"] for row in await self._read(query)]
+
+    async def positions(self, account_id: str) -> dict[str, str]:
+        """Add up what was filled by symbol: bought less sold, as decimal strings."""
+        found = await self._read(Query(_POSITIONS, (account_id,), planned_anew=True))
+        return {row["symbol"]: row["quantity"] for row in found}
+
+    async def _read(self, query: Query) -> list[Doc]:
+        return await self._database.call(
             "read the paper venue's books",
             self._limit_s,
             lambda connection: fetch(connection, query),
         )
-        return {row["cl_ord_id"]: {**row["doc"], "reports": row["reports"]} for row in found}
 
 
 @cache
@@ -191,6 +226,10 @@ def _record(parts: tuple[str, ...]) -> str:
     """The statement for a write of these parts."""
     writes = [f"to_{part} AS ({_WRITES[part]})" for part in parts]
     return f"WITH {', '.join([_CLAIM, *writes])} SELECT EXISTS (SELECT FROM books)"
+
+
+def _with_reports(row: Doc) -> Doc:
+    return {**row["doc"], "reports": row["reports"]}
 
 
 def _documents(docs: Sequence[Doc]) -> JsonArray:
