@@ -4,6 +4,8 @@
 PYTHON ?= python3
 ARGS ?=
 PYTEST_ARGS ?=
+# Each worker has stores of its own; WORKERS=0 tests in one process, for a debugger.
+WORKERS ?= logical
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -49,7 +51,7 @@ install: $(DEV_STAMP) ## make .venv and install everything from the locks
 
 .PHONY: test
 test: $(DEV_STAMP) ## run the whole suite (PYTEST_ARGS="-m 'not slow' tests/unit"); see CONTRIBUTING.md
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: coverage
 coverage: $(DEV_STAMP) ## run unit and property tests; words and decisions must be covered in full

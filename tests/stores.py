@@ -2,8 +2,9 @@
 
 `database_url` is a database of the test's own, made from a template that the migrations filled
 once; `redis_url` is an empty Redis database. With TRADE_ENGINE_TEST_DATABASE_URL (its user may
-create databases) and TRADE_ENGINE_TEST_REDIS_URL (its database number is emptied) both set, those
-servers are used. A test that kills, freezes or fills a server starts one for itself.
+create databases) and TRADE_ENGINE_TEST_REDIS_URL (its database number is emptied; with workers of
+pytest-xdist also the numbers below it, one for each) both set, those servers are used. A test that
+kills, freezes or fills a server starts one for itself.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ DATABASE_VARIABLE = "TRADE_ENGINE_TEST_DATABASE_URL"
 REDIS_VARIABLE = "TRADE_ENGINE_TEST_REDIS_URL"
 
 _USED = pytest.StashKey[str]()
+_USED_BY_WORKER = "stores"
+"""What a worker of pytest-xdist tells the session that started it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,14 @@ def stores(request: pytest.FixtureRequest) -> Iterator[StoreUrls]:
     """The servers, started if need be."""
     own = _own_servers()
     if own is not None:
-        request.config.stash[_USED] = f"{own}: {_versions(own)}"
+        _note_used(request.config, own)
         yield own
         return
     folder = Path(tempfile.mkdtemp(prefix="trade-engine-stores-"))
     try:
         with EmbeddedServers.start(folder / "data") as servers:
             urls = StoreUrls(servers.database_url, servers.redis_url, "embedded")
-            request.config.stash[_USED] = f"{urls}: {_versions(urls)}"
+            _note_used(request.config, urls)
             yield urls
     finally:
         shutil.rmtree(folder)
@@ -117,6 +120,21 @@ def pytest_configure() -> None:
         )
 
 
+def _note_used(config: pytest.Config, stores: StoreUrls) -> None:
+    """Remember what the tests ran on, for the summary at the end."""
+    used = config.stash[_USED] = f"{stores}: {_versions(stores)}"
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[_USED_BY_WORKER] = used
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended."""
+    used = getattr(node, "workeroutput", {}).get(_USED_BY_WORKER)
+    if used is not None:
+        node.config.stash[_USED] = used
+
+
 def pytest_report_header() -> str:
     return f"stores: {_own_servers() or StoreUrls('', '', 'embedded')}"
 
@@ -133,7 +151,23 @@ def _own_servers() -> StoreUrls | None:
     if not database_url or not redis_url:
         return None
     url = sqlalchemy.make_url(database_url).set(drivername="postgresql+psycopg")
-    return StoreUrls(url.render_as_string(hide_password=False), redis_url, "own")
+    return StoreUrls(
+        url.render_as_string(hide_password=False), _redis_of_this_worker(redis_url), "own"
+    )
+
+
+def _redis_of_this_worker(redis_url: str) -> str:
+    """The given database number for the first worker of pytest-xdist, the next lower for each."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    if not worker:
+        return redis_url
+    server, _, number = redis_url.rpartition("/")
+    if not number.isdecimal() or int(number) < worker:
+        raise pytest.UsageError(
+            f"{REDIS_VARIABLE}={redis_url} gives worker {worker} no database of its own: name one "
+            f"whose number is {worker} at least, or use fewer workers"
+        )
+    return f"{server}/{int(number) - worker}"
 
 
 def _versions(stores: StoreUrls) -> str:

@@ -228,7 +228,11 @@ async def test_a_subscriber_that_never_reads_is_let_go_and_costs_nobody_else_any
     deaf = {"http2.lookahead_bytes": 16 * 1024, "http2.bdp_probe": 0}
     from_the_beginning = pb.StreamOrderUpdatesRequest(after_sequence=0)
     async with connected(serving.target, **deaf) as other:
-        streams = [other.signals.StreamOrderUpdates(from_the_beginning) for _ in range(5)]
+        streams = [
+            other.signals.StreamOrderUpdates(pb.StreamOrderUpdatesRequest()) for _ in "deaf!"
+        ]
+        for stream in streams:  # each is live before the first order, and reads nothing more
+            assert (await stream.read()).HasField("snapshot_end")
         good = asyncio.create_task(
             sequences(serving.client.signals.StreamOrderUpdates(from_the_beginning), UPDATES)
         )
