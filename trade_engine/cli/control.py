@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trade_engine.cli.connecting import engine_at
 from trade_engine.cli.options import (
     DEFAULT_TARGET,
     Everything,
@@ -23,7 +24,6 @@ from trade_engine.client import (
     AccountStatus,
     GetStatusResponse,
     HaltResult,
-    TradeEngineClient,
     TradingState,
 )
 
@@ -59,7 +59,7 @@ def halt(
     halted.
     """
     scope = scope_of(everything=everything, account=account, strategy=strategy, symbol=symbol)
-    with TradeEngineClient(target) as engine:
+    with engine_at(target) as engine:
         done = engine.halt(
             scope,
             reason,
@@ -95,7 +95,7 @@ def resume(
 ) -> None:
     """Take back the halt of exactly this scope. Orders that it canceled do not come back."""
     scope = scope_of(everything=everything, account=account, strategy=strategy, symbol=symbol)
-    with TradeEngineClient(target) as engine:
+    with engine_at(target) as engine:
         done = engine.resume(scope, reason, override=override)
     if as_json:
         print_json(done)
@@ -114,7 +114,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Tell how the engine, its stores and its accounts stand."""
-    with TradeEngineClient(target) as engine:
+    with engine_at(target) as engine:
         told = engine.status(account)
     if as_json:
         print_json(told)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trade_engine.cli.connecting import engine_at
 from trade_engine.cli.options import DEFAULT_TARGET, Account, Json, Limit, Strategy, Symbol, Target
 from trade_engine.cli.output import clock, print_json, say, table, word
 from trade_engine.client import (
@@ -18,7 +19,6 @@ from trade_engine.client import (
     OrderUpdate,
     OrdStatus,
     SnapshotEnd,
-    TradeEngineClient,
     UpdateKind,
     to_json,
 )
@@ -38,7 +38,7 @@ def orders(
     as_json: Json = False,
 ) -> None:
     """List orders, newest first; or show one."""
-    with TradeEngineClient(target, account_id=account) as engine:
+    with engine_at(target, account) as engine:
         if order_id:
             listed = iter([engine.get_order(order_id)])
         else:
@@ -66,7 +66,7 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Ask for an order to be canceled. Until its broker has answered it may still fill."""
-    with TradeEngineClient(target, account_id=account) as engine:
+    with engine_at(target, account) as engine:
         order = engine.cancel_order(order_id, reason=reason)
     if as_json:
         print_json(order)
@@ -88,7 +88,7 @@ def watch(
 ) -> None:
     """Follow orders as they change, until Ctrl-C. A lost connection is resumed by itself."""
     seen = 0
-    with TradeEngineClient(target, account_id=account) as engine:
+    with engine_at(target, account) as engine:
         events = engine.watch(strategy_id=strategy, symbol=symbol, after_sequence=after_sequence)
         for event in events:
             if as_json:
@@ -108,7 +108,7 @@ def positions(
     as_json: Json = False,
 ) -> None:
     """List positions, by strategy and symbol, at average cost."""
-    with TradeEngineClient(target, account_id=account) as engine:
+    with engine_at(target, account) as engine:
         listed = engine.positions(strategy_id=strategy, symbol=symbol)
         if as_json:
             for position in listed:

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from trade_engine.cli.connecting import engine_at
 from trade_engine.cli.files import read_objects
 from trade_engine.cli.options import DEFAULT_TARGET, Json, Target
 from trade_engine.cli.output import clock, complain, print_json, say, table
-from trade_engine.client import PublishQuotesResponse, QuoteLike, TradeEngineClient
+from trade_engine.client import PublishQuotesResponse, QuoteLike
 
 REFUSED = 1
 SOURCE = "trade-engine quotes"
@@ -27,7 +28,7 @@ def get(
     as_json: Json = False,
 ) -> int:
     """Show the latest quotes, however old. The exit code is 1 if a symbol has none."""
-    with TradeEngineClient(target) as engine:
+    with engine_at(target) as engine:
         told = engine.get_quotes(symbols)
     if as_json:
         for quote in told.quotes:
@@ -97,7 +98,7 @@ def publish(
 
 def _publish(chunks: Iterable[Sequence[QuoteLike]], target: str, *, as_json: bool) -> int:
     total = PublishQuotesResponse()
-    with TradeEngineClient(target) as engine:
+    with engine_at(target) as engine:
         for quotes in chunks:
             told = engine.publish_quotes(quotes)
             total.accepted_count += told.accepted_count

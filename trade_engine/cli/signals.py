@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from trade_engine.cli.connecting import engine_at
 from trade_engine.cli.files import read_objects
 from trade_engine.cli.options import DEFAULT_TARGET, Account, Json, Limit, Strategy, Symbol, Target
 from trade_engine.cli.output import OUTCOME_STYLES, clock, complain, outcome, print_json, say, table
@@ -40,7 +41,7 @@ def submit(
 
     The exit code is 1 if one of them is rejected or cannot be decided.
     """
-    with TradeEngineClient(target, account_id=account) as engine:
+    with engine_at(target, account) as engine:
         refused = False
         for result in _submitted(engine, file):
             refused |= isinstance(result, Failed) or outcome(result.decision) == "REJECTED"
@@ -56,7 +57,7 @@ def evaluate(
     The exit code is 1 if one of the signals would be rejected.
     """
     refused = False
-    with TradeEngineClient(target, account_id=account) as engine:
+    with engine_at(target, account) as engine:
         for signal in read_objects(file):
             decision = engine.evaluate(signal)
             refused |= outcome(decision) == "REJECTED"
@@ -84,7 +85,7 @@ def decisions(
     as_json: Json = False,
 ) -> None:
     """List decisions, newest first; or show one with all of its checks."""
-    with TradeEngineClient(target, account_id=account) as engine:
+    with engine_at(target, account) as engine:
         if signal_id:
             _show(engine.get_decision(signal_id), as_json=as_json)
             return

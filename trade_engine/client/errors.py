@@ -57,7 +57,7 @@ class TradeEngineError(Exception):
         info, bad, retry = _details(call)
         message = call.details() or "no details were given"
         if info is None and code is grpc.StatusCode.UNAVAILABLE:
-            message = f"no engine answers at {target}: start one, or name another ({message})"
+            message = f"{nobody_answers(target).message} ({message})"
         if info is None and code is grpc.StatusCode.DEADLINE_EXCEEDED:
             message = f"{target} gave no answer in time: ask again with the same id"
         return cls(
@@ -82,6 +82,15 @@ class TradeEngineError(Exception):
             tuple((each.field, each.description) for each in error.field_violations),
             float(delay_ms) / 1000 if delay_ms is not None else None,
         )
+
+
+def nobody_answers(target: str) -> TradeEngineError:
+    """The engine could not be reached."""
+    return TradeEngineError(
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNAVAILABLE.name,
+        f"no engine answers at {target}: start one, or name another",
+    )
 
 
 def ended_early() -> TradeEngineError:

@@ -14,7 +14,7 @@ from tenacity import Retrying
 
 from trade_engine.client import calls
 from trade_engine.client.calls import CHANNEL_OPTIONS, Call, Pages, Stubs
-from trade_engine.client.errors import TradeEngineError, ended_early
+from trade_engine.client.errors import TradeEngineError, ended_early, nobody_answers
 from trade_engine.client.flight import Flight
 from trade_engine.client.messages import (
     QuoteLike,
@@ -75,7 +75,19 @@ class TradeEngineClient:
         self._owned = None
         if channel is None:
             channel = self._owned = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        self._channel = channel
         self._stubs = Stubs(channel)
+
+    def connect(self, timeout_s: float) -> None:
+        """Connect now instead of at the first call; for whoever wants to know at once.
+
+        Raises:
+            TradeEngineError: UNAVAILABLE, nobody answers.
+        """
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout_s)
+        except grpc.FutureTimeoutError:
+            raise nobody_answers(self._target) from None
 
     def close(self) -> None:
         """Close the connection, unless it was given."""
