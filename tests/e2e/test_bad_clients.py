@@ -232,7 +232,9 @@ async def test_a_subscriber_that_never_reads_is_let_go_and_costs_nobody_else_any
             other.signals.StreamOrderUpdates(pb.StreamOrderUpdatesRequest()) for _ in "deaf!"
         ]
         for stream in streams:  # each is live before the first order, and reads nothing more
-            assert (await stream.read()).HasField("snapshot_end")
+            boundary = await stream.read()
+            assert isinstance(boundary, pb.StreamOrderUpdatesResponse)
+            assert boundary.HasField("snapshot_end")
         good = asyncio.create_task(
             sequences(serving.client.signals.StreamOrderUpdates(from_the_beginning), UPDATES)
         )
