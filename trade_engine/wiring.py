@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from trade_engine import __version__
 from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_config import PaperConfig
+from trade_engine.config.calendars import ExchangeCalendars
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.execution.engine import Engine
 from trade_engine.execution.observer import UNOBSERVED, Observer
 from trade_engine.execution.parts import EngineParts, GateStores
+from trade_engine.execution.ports import Calendars
 from trade_engine.storage.postgres.controls import PostgresControls
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
@@ -52,6 +54,7 @@ class Plan:
     redis_limit_s: float = 1.0
     observer: Observer = UNOBSERVED
     clock: Clock = time.time_ns
+    calendars: Calendars = field(default_factory=ExchangeCalendars)
     new_epoch: Callable[[], str] = lambda: secrets.token_hex(8)
 
 
@@ -105,7 +108,7 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
         )
         engine = Engine(
             EngineParts(
-                stores=GateStores(record, risk, PostgresControls(controlling)),
+                stores=GateStores(record, risk, PostgresControls(controlling), plan.calendars),
                 leases=PostgresLeases(controlling),
                 queries=queries,
                 doorbell=doorbell,

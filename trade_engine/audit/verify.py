@@ -16,6 +16,7 @@ import orjson
 from trade_engine.audit.chain import entry_hash
 from trade_engine.audit.findings import UNREADABLE, Findings
 from trade_engine.domain.account import GENESIS_HASH, AccountState, scope_state_from_json
+from trade_engine.domain.day import Day, day_after
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.money import ONE, ZERO, text
@@ -57,6 +58,7 @@ class Verification:
         self._realized_pnl = ZERO
         self._fees = ZERO
         self._limits_version = ""
+        self._day = Day()
         self._trading: dict[Scope, ScopeState] = {}
         self._filled: dict[str, Decimal] = {}
         self._orders: dict[str, dict[str, Any]] = {}
@@ -93,6 +95,11 @@ class Verification:
                 self._trading.pop(trading.scope, None)
                 if trading.state is not TradingState.ACTIVE:
                     self._trading[trading.scope] = trading
+            case EntryKind.DAY_ROLL:
+                self._take_roll(entry, payload)
+            case EntryKind.EQUITY_MARKED:
+                self._day.mark(self._equity(payload["prices"]))
+                self._check_day(entry, payload)
             case EntryKind.REPORT_IGNORED:  # pragma: no branch  the last of all kinds
                 pass
 
@@ -118,6 +125,8 @@ class Verification:
                 add(0, f"{name} is {text(tabled_sum)}, the fills make it {text(folded_sum)}")
         if state.limits_version != self._limits_version:
             add(0, f"limits_version is {state.limits_version}, not {self._limits_version}")
+        if state.day != self._day:
+            add(0, "the day is not what the journal's rolls and marks make it")
         if state.trading != self._trading:
             add(0, "the trading states are not what was last set")
         tabled = {order.order_id: order.to_json() for order in orders}
@@ -174,6 +183,30 @@ class Verification:
         report = ExecutionReport.from_json(payload["report"])
         if report.exec_type is ExecType.TRADE and report.last_px is not None:
             self._take_fill(entry, payload, Order.from_json(order), report, report.last_px)
+
+    def _take_roll(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
+        session, before = payload["session"], self._day
+        if not before.ends_ns <= entry.recorded_at_ns < session["closes_ns"]:
+            self.findings.add(entry.sequence, "the day rolled before its end, or into another day")
+        self._day = day_after(
+            before, session["name"], session["closes_ns"], self._realized_pnl, self._fees
+        )
+        if not payload["missing"]:
+            self._day.mark(self._equity(payload["prices"]))
+        self._check_day(entry, payload)
+
+    def _check_day(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
+        if self._day.to_json() != payload["day"]:
+            self.findings.add(entry.sequence, "the day is not what positions and prices make it")
+
+    def _equity(self, prices: dict[str, str]) -> Decimal:
+        """Cash, and what is held at these prices; one that is missing is a LookupError."""
+        held = (
+            position.quantity * Decimal(prices[symbol]) * self._multipliers.get(symbol, ONE)
+            for (_, symbol), position in self._positions.items()
+            if position.quantity
+        )
+        return self._cash + sum(held, ZERO)
 
     def _take_fill(
         self,

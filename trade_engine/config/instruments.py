@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
+from trade_engine.config.calendars import CALENDAR
 from trade_engine.config.currencies import CURRENCY
 from trade_engine.config.kinds import number, one_of, switch
 from trade_engine.config.toml_file import Key, TomlFile
@@ -24,19 +23,6 @@ ASSET_CLASSES = (
     "option",
 )
 
-AT_HAND = ("24/7", "24/5", "XNYS")
-"""Calendars known without importing exchange_calendars, which takes half a second."""
-
-
-def _calendars(name: str) -> Collection[str]:
-    if name in AT_HAND:
-        return AT_HAND
-    from exchange_calendars import get_calendar_names  # noqa: PLC0415  see AT_HAND
-
-    names: list[str] = get_calendar_names()
-    return names
-
-
 INSTRUMENT_KEYS = {
     "tick": Key(number("a price step above 0", above=0), "the price step", required=True),
     "lot": Key(number("a quantity step above 0", above=0), "the quantity step", required=True),
@@ -51,7 +37,7 @@ INSTRUMENT_KEYS = {
         "what one unit at price 1 is worth, in `currency`; 1 unless set",
     ),
     "calendar": Key(
-        one_of('"24/7" or a calendar of exchange_calendars, for instance XNYS', _calendars),
+        CALENDAR,
         'when it trades; "24/7" unless set',
     ),
     "shortable": Key(switch(), "whether its position may be below 0; true unless set"),

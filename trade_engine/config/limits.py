@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from trade_engine.config.calendars import CALENDAR
 from trade_engine.config.currencies import CURRENCY
 from trade_engine.config.faults import did_you_mean
 from trade_engine.config.kinds import Kind, number, one_of, whole
@@ -51,6 +52,7 @@ ACCOUNT_KEYS = {
     "broker": Key(
         one_of(" or ".join(BROKERS), lambda _: BROKERS), "where its orders go", required=True
     ),
+    "calendar": Key(CALENDAR, 'whose sessions end its trading day; "24/7", by UTC, unless set'),
 }
 
 RATE_KEYS = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from trade_engine.domain.day import Day
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order
 from trade_engine.domain.position import Position
@@ -40,6 +41,7 @@ class AccountState:
     realized_pnl: Decimal = ZERO
     fees: Decimal = ZERO
     limits_version: str = ""
+    day: Day = field(default_factory=Day)
     trading: dict[Scope, ScopeState] = field(default_factory=dict)
     positions: dict[PositionKey, Position] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
@@ -60,18 +62,20 @@ class AccountState:
             "realized_pnl": text(self.realized_pnl),
             "fees": text(self.fees),
             "limits_version": self.limits_version,
+            "day": self.day.to_json(),
             "trading": [
                 scope_state_json(self.trading[scope]) for scope in sorted(self.trading, key=str)
             ],
         }
 
     def read_summary(self, doc: dict[str, Any]) -> None:
-        """Take over what `summary_json` wrote."""
+        """Take over what `summary_json` wrote; one from before there were days rolls at once."""
         self.currency = doc["currency"]
         self.cash = Decimal(doc["cash"])
         self.realized_pnl = Decimal(doc["realized_pnl"])
         self.fees = Decimal(doc["fees"])
         self.limits_version = doc["limits_version"]
+        self.day = Day.from_json(doc["day"]) if "day" in doc else Day()
         states = [scope_state_from_json(each) for each in doc["trading"]]
         self.trading = {each.scope: each for each in states}
 

@@ -13,16 +13,21 @@ from typing import Any
 from trade_engine.domain.limits import Level, Limit, Limits, Rate
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import text
+from trade_engine.domain.session import ALWAYS_OPEN
 
 
 @dataclass(frozen=True, slots=True)
 class AccountTerms:
-    """An account as configured. opening_cash is what its ledger starts with."""
+    """An account as configured. opening_cash is what its ledger starts with.
+
+    calendar says when its trading day ends: at the close of each of the calendar's sessions.
+    """
 
     account_id: str
     currency: str
     opening_cash: Decimal
     broker: str
+    calendar: str = ALWAYS_OPEN
 
 
 @dataclass(slots=True)
@@ -67,12 +72,7 @@ class Rulebook:
             for each in doc["rates"]
         }
         instruments = [_instrument_from_json(each) for each in doc["instruments"]]
-        terms = [
-            AccountTerms(
-                each["account_id"], each["currency"], Decimal(each["opening_cash"]), each["broker"]
-            )
-            for each in doc["accounts"]
-        ]
+        terms = [_terms_from_json(each) for each in doc["accounts"]]
         return cls(
             version=doc["version"],
             limits=Limits(doc["version"], numbers, rates),
@@ -100,7 +100,19 @@ def _terms_json(terms: AccountTerms) -> dict[str, Any]:
         "currency": terms.currency,
         "opening_cash": text(terms.opening_cash),
         "broker": terms.broker,
+        "calendar": terms.calendar,
     }
+
+
+def _terms_from_json(doc: dict[str, Any]) -> AccountTerms:
+    """Journals from before there were days name no calendar."""
+    return AccountTerms(
+        doc["account_id"],
+        doc["currency"],
+        Decimal(doc["opening_cash"]),
+        doc["broker"],
+        doc.get("calendar", ALWAYS_OPEN),
+    )
 
 
 def _instrument_json(instrument: Instrument) -> dict[str, Any]:

@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 REBOOK_AFTER_S = 0.2
 IDLE_LOOK_S = 0.01
+WATCH_EVERY_S = 0.25
 TEXT_CHARS_MAX = 500
 
 
@@ -113,10 +114,19 @@ class Engine:
         for gate in self._gates.values():
             await gate.open()
             self._keep_running(gate.run(), f"gate {gate.account_id}")
+        self._keep_running(self._watch(), "watch")
         for broker in self._parts.brokers.values():
             await broker.start(self._sink_of(broker.name))
         for router in self._routers.values():
             self._keep_running(router.run(), f"router {router.account_id}")
+
+    async def _watch(self) -> None:
+        """Look at every account where time passes and nobody asks for it."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            now_ns = self._parts.clock()
+            for gate in self._gates.values():
+                gate.watch(now_ns)
 
     def _keep_running(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

@@ -46,11 +46,13 @@ from trade_engine.domain.errors import (
 )
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import Answer
+from trade_engine.execution.day_roll import is_over, keep_day
 from trade_engine.execution.decisions import decide_signal, evaluate
 from trade_engine.execution.fills import book_report
 from trade_engine.execution.head import AccountHead
@@ -79,6 +81,7 @@ from trade_engine.execution.requests import (
     Request,
     SubmitRequest,
     TradingStateRequest,
+    WatchRequest,
 )
 from trade_engine.execution.waiting_line import WaitingLine, is_signal
 
@@ -373,10 +376,27 @@ class AccountGate:
             None if attempt.fenced else self._sender(),
         )
         attempt.start(batch)
+        if snapshot is not None:
+            keep_day(batch, self._session(attempt.now_ns))
         for request in attempt.requests:
             self._apply(attempt, request, closed, gate_open=snapshot is not None)
         attempt.commit = batch.commit()
         return attempt.commit
+
+    def _session(self, now_ns: int) -> Session | None:
+        """The session that the account's day is of; None when its calendar has ended."""
+        calendar = self._rulebook().accounts[self.account_id].calendar
+        return self._stores.calendars.session_at(calendar, now_ns)
+
+    def watch(self, now_ns: int) -> None:
+        """Look at the account where nobody asks for it, by an empty batch if need be."""
+        day, session = self._head.day, self._session(now_ns)
+        if day is None or session is None or not self.is_idle:
+            return
+        if is_over(day, session, now_ns):
+            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self.enqueue(WatchRequest(answer))
 
     async def _find_closed(self, attempt: Attempt, state: AccountState) -> dict[str, Order]:
         """Orders that requests name and that are not open: closed ones, or unknown."""
@@ -435,6 +455,8 @@ class AccountGate:
                 )
                 attempt.to_cancel += [batch.state.orders[each] for each in change.canceling]
                 attempt.answer(request.answer, change)
+            case WatchRequest():
+                attempt.answer(request.answer, None)
 
     def _gate_closed(self) -> GateClosed:
         return GateClosed(

@@ -13,6 +13,7 @@ import structlog
 
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import Clock
+from trade_engine.domain.day import Day
 from trade_engine.domain.errors import NotFound, StoreUnavailable
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.rulebook import Rulebook
@@ -53,6 +54,11 @@ class AccountHead:
     def forget(self) -> None:
         """What is in hand may be wrong: read the record next time."""
         self._state = None
+
+    @property
+    def day(self) -> Day | None:
+        """The account's day by the state in hand; None when there is none in hand."""
+        return self._state.day if self._state else None
 
     def unclear_orders(self, scope: Scope) -> list[str]:
         """Orders in a scope that may be on their way to a broker, by the state in hand."""

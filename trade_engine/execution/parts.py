@@ -10,6 +10,7 @@ from trade_engine.domain.rulebook import Rulebook
 from trade_engine.execution.observer import UNOBSERVED, Observer
 from trade_engine.execution.ports import (
     Broker,
+    Calendars,
     ControlStore,
     Doorbell,
     LeaseStore,
@@ -21,11 +22,12 @@ from trade_engine.execution.ports import (
 
 @dataclass(slots=True)
 class GateStores:
-    """What a gate works on."""
+    """What a gate works on: the stores, and the calendars that its account's days are of."""
 
     record: RecordStore
     risk: RiskStore
     controls: ControlStore
+    calendars: Calendars
 
 
 @dataclass(slots=True)

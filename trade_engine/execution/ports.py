@@ -21,6 +21,7 @@ from trade_engine.domain.limits import Rate
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import ApprovedOrder, Order
 from trade_engine.domain.position import Position
+from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeState
 
@@ -342,6 +343,16 @@ class Doorbell(Protocol):
 
     def ring(self, account_id: str, sequence: int) -> None:
         """Never blocks, never raises."""
+
+
+# ---- calendars ------------------------------------------------------------------------------
+
+
+class Calendars(Protocol):
+    """When markets trade, and so when an account's day ends. Never waits for anything."""
+
+    def session_at(self, calendar: str, now_ns: int) -> Session | None:
+        """The session that an instant is in, or else the next one; None past a calendar's end."""
 
 
 # ---- the broker -----------------------------------------------------------------------------

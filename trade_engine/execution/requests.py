@@ -113,6 +113,13 @@ class TradingStateRequest:
     answer: Future[StateChange]
 
 
+@dataclass(slots=True, eq=False)
+class WatchRequest:
+    """Look at the account although nobody asks anything of it: its day may be over."""
+
+    answer: Future[None]
+
+
 Request = (
     SubmitRequest
     | EvaluateRequest
@@ -122,4 +129,5 @@ Request = (
     | DeliveryRequest
     | CancelRequest
     | TradingStateRequest
+    | WatchRequest
 )

@@ -9,8 +9,8 @@ import pytest
 from exchange_calendars import get_calendar_names
 
 from trade_engine.config import ConfigFaults, load_rulebook
+from trade_engine.config.calendars import AT_HAND
 from trade_engine.config.currencies import CURRENCIES
-from trade_engine.config.instruments import AT_HAND
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.rulebook import Rulebook
 
