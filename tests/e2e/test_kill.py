@@ -15,6 +15,7 @@ import redis
 from tests.integration.test_gate import audit
 from tests.support.engine_process import EngineProcess, engine_process
 from tests.support.trading import replicas, until_quiet
+from tests.support.wide import wide_toml
 from trade_engine.config.rulebook import load_rulebook
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.storage.postgres.url import connection_words
@@ -30,27 +31,22 @@ from trade_engine.v1 import (
 pytestmark = [pytest.mark.stores, pytest.mark.faults]
 
 SYMBOLS = ("AAPL", "IBM")
-LIMITS = """
-[accounts.default]
-currency = "USD"
-opening_cash = 10000000
-broker = "paper"
-[limits]
-signal_age_ms_max = 60000
-quote_age_ms_max = 600000
-slippage_bps_max = 50
-order_notional_max = 100000
-symbol_position_notional_max = {position}
-gross_exposure_max = {gross}
-strategy_signal_rate = {{ count = 100000, per_ms = 1000, burst = 100000 }}
-"""
 
 
 @pytest.fixture
 def limits(tmp_path: Path) -> Path:
     """Limits that a load of small orders soon reaches."""
     file = tmp_path / "limits.toml"
-    file.write_text(LIMITS.format(position=60_000, gross=100_000))
+    file.write_text(
+        wide_toml(
+            10_000_000,
+            signal_age_ms_max=60_000,
+            quote_age_ms_max=600_000,
+            order_notional_max=100_000,
+            symbol_position_notional_max=60_000,
+            gross_exposure_max=100_000,
+        )
+    )
     return file
 
 

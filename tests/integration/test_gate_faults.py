@@ -19,6 +19,7 @@ from tests.support.trading import (
     signal,
     until_quiet,
 )
+from tests.support.wide import each_rate
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import ConfigError
 from trade_engine.domain.limits import Level, Limits, Rate
@@ -185,7 +186,7 @@ async def test_a_replayed_signal_in_a_batch_charges_nobody_twice(
     wide = rulebook()
     rate = Rate(count=1, period_ns=60_000_000_000, burst=9, source="test:default")
     numbers = {(Level.DEFAULT, ""): wide.limits.in_force(ACCOUNT, "", "")}
-    limits = Limits(wide.version, numbers, {(Level.DEFAULT, ""): rate})
+    limits = Limits(wide.version, numbers, {(Level.DEFAULT, ""): each_rate(rate)})
     async with replicas(2, database_url, redis_url, replace(wide, limits=limits)) as runs:
         known = signal(1_500, strategy_id="other")
         await runs[0].engine.submit(known)

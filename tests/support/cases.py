@@ -6,8 +6,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from tests.support.wide import wide_limits
 from trade_engine.domain.decision import CheckResult, Decision
-from trade_engine.domain.limits import NUMERIC_LIMITS, Limit, Rate
+from trade_engine.domain.limits import Limit, Rate
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import DeliveryState
@@ -33,7 +34,6 @@ SIGNAL = Signal(
     max_slippage_bps=ZERO,
     created_at_ns=NOW_NS,
 )
-WIDE = {spec.name: 10**9 for spec in NUMERIC_LIMITS}
 
 
 def signal(target: Number = 1000, side: Side = Side.BUY, **changes: Any) -> Signal:
@@ -78,11 +78,7 @@ def view(
 
 def limits(**values: Number | None) -> dict[str, Limit]:
     """Wide ones, but for those given by name; None is not set."""
-    return {
-        name: Limit(Decimal(value), f"limits.toml:{name}")
-        for name, value in (WIDE | values).items()
-        if value is not None
-    }
+    return wide_limits("limits.toml:{name}", **values)
 
 
 def inputs(**changes: Any) -> Inputs:

@@ -16,6 +16,7 @@ import psutil
 
 from tests.support.api_server import a_signal
 from tests.support.engine_process import EngineProcess, engine_process
+from tests.support.wide import wide_toml
 from trade_engine.auditing import AuditKind, audit
 from trade_engine.v1 import (
     control_service_pb2,
@@ -32,20 +33,14 @@ from trade_engine.v1 import (
 ACCOUNT = "default"
 SYMBOLS = ("AAPL", "IBM")
 APPROVED = decision_pb2.OUTCOME_APPROVED
-WIDE_LIMITS = """
-[accounts.default]
-currency = "USD"
-opening_cash = 100000000
-broker = "paper"
-[limits]
-signal_age_ms_max = 60000
-quote_age_ms_max = 600000
-slippage_bps_max = 50
-order_notional_max = 1000000
-symbol_position_notional_max = 50000000
-gross_exposure_max = 90000000
-strategy_signal_rate = { count = 100000, per_ms = 1000, burst = 100000 }
-"""
+WIDE_LIMITS = wide_toml(
+    100_000_000,
+    signal_age_ms_max=60_000,
+    quote_age_ms_max=600_000,
+    order_notional_max=1_000_000,
+    symbol_position_notional_max=50_000_000,
+    gross_exposure_max=90_000_000,
+)
 _numbers = itertools.count(1)
 
 

@@ -8,6 +8,7 @@ from copy import deepcopy
 from decimal import Decimal
 
 from tests.support.cases import NOW_NS, RATE, STOCK, Number, limits, quote
+from tests.support.wide import each_rate
 from trade_engine.audit.chain import canonical, seal
 from trade_engine.domain.account import GENESIS_HASH, AccountState
 from trade_engine.domain.execution import ExecType, ExecutionReport
@@ -28,7 +29,7 @@ def rulebook(version: str = "v1") -> Rulebook:
     """Wide limits for one account, a stock and a future."""
     return Rulebook(
         version,
-        Limits(version, {(Level.DEFAULT, ""): limits()}, {(Level.DEFAULT, ""): RATE}),
+        Limits(version, {(Level.DEFAULT, ""): limits()}, {(Level.DEFAULT, ""): each_rate(RATE)}),
         instruments={each.symbol: each for each in (STOCK, FUTURE)},
         accounts={"main": AccountTerms("main", "USD", Decimal(100_000), "paper")},
     )

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 
+from tests.support.wide import each_rate, wide_limits
 from trade_engine.domain.limits import (
     GROSS_EXPOSURE,
     ORDER_NOTIONAL,
@@ -17,7 +18,6 @@ from trade_engine.domain.limits import (
     SLIPPAGE,
     SYMBOL_POSITION,
     Level,
-    Limit,
     Limits,
     Rate,
 )
@@ -41,14 +41,14 @@ def rulebook(**limits: int) -> Rulebook:
         SYMBOL_POSITION.name: 10_000_000,
         GROSS_EXPOSURE.name: 20_000_000,
     }
-    numbers = {
-        name: Limit(Decimal(value), "test:default") for name, value in (wide | limits).items()
-    }
+    numbers = wide_limits("test:default", **(wide | limits))
     version = "-".join(str(value) for value in (wide | limits).values())
     rate = Rate(count=100_000, period_ns=1_000_000_000, burst=100_000, source="test:default")
     return Rulebook(
         version=version,
-        limits=Limits(version, {(Level.DEFAULT, ""): numbers}, {(Level.DEFAULT, ""): rate}),
+        limits=Limits(
+            version, {(Level.DEFAULT, ""): numbers}, {(Level.DEFAULT, ""): each_rate(rate)}
+        ),
         instruments={
             symbol: Instrument(symbol, Decimal("0.01"), Decimal(1), "USD", "EQUITY")
             for symbol in SYMBOLS

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from trade_engine.config.calendars import CALENDAR
 from trade_engine.config.currencies import CURRENCY
-from trade_engine.config.kinds import number, one_of, switch
+from trade_engine.config.kinds import number, one_of, switch, text
 from trade_engine.config.toml_file import Key, TomlFile
 from trade_engine.domain.errors import InvalidField
 from trade_engine.domain.market import Instrument
-from trade_engine.domain.signal import checked_symbol
+from trade_engine.domain.signal import SYMBOL_ALLOWED, checked_symbol
 
 ASSET_CLASSES = (
     "bond",
@@ -42,6 +42,11 @@ INSTRUMENT_KEYS = {
     ),
     "shortable": Key(switch(), "whether its position may be below 0; true unless set"),
     "restricted": Key(switch(), "whether it is on the restricted list; false unless set"),
+    "underlying": Key(
+        text(SYMBOL_ALLOWED, checked_symbol),
+        "the asset that its exposure counts toward, for instance ES for all its futures; its own "
+        "symbol unless set",
+    ),
 }
 
 

@@ -29,6 +29,7 @@ def number(
     *,
     above: int | None = None,
     at_least: int | None = None,
+    at_most: int | None = None,
     below: int | None = None,
 ) -> Kind:
     """An exact number: an integer, a float as it is written, or a decimal string; a Decimal."""
@@ -41,6 +42,7 @@ def number(
         if (
             (above is not None and exact <= above)
             or (at_least is not None and exact < at_least)
+            or (at_most is not None and exact > at_most)
             or (below is not None and exact >= below)
         ):
             raise ValueError
@@ -92,5 +94,36 @@ def one_of(allowed: str, names: Callable[[str], Collection[str]]) -> Kind:
         if value not in known:
             raise ValueError(allowed + did_you_mean(value, known))
         return value
+
+    return Kind(allowed, read)
+
+
+def text(allowed: str, check: Callable[[str, str], object]) -> Kind:
+    """A text that `check`, given it and a field's name, takes without InvalidField."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError  # noqa: TRY004  one error for all that is not allowed
+        try:
+            check(value, "")
+        except InvalidField as fault:
+            raise ValueError(fault.allowed) from None
+        return value
+
+    return Kind(allowed, read)
+
+
+def names_of(allowed: str, known: Collection[str] | None = None) -> Kind:
+    """A list of names, each at most once; of `known` ones, where that is given. A tuple."""
+
+    def read(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise ValueError
+        for name in value:
+            if known is not None and name not in known:
+                raise ValueError(f"{allowed} (not {name}{did_you_mean(name, known)})")
+            if value.count(name) > 1:
+                raise ValueError(f"{allowed}, each once (not {name} twice)")
+        return tuple(value)
 
     return Kind(allowed, read)

@@ -1,11 +1,12 @@
 """The limits file: which accounts there are, and what may not be exceeded, level by level.
 
     [accounts.default]          an account: currency, opening cash, broker
+    [strategies.ID]             a strategy: where it may trade, and what
     [limits]                    for every account, strategy and symbol
     [limits.account.ID]         for one account, and so on: a level can only tighten
 
 The names and units of limits are those of `domain.limits`; a limit that is not set refuses when it
-is needed.
+is needed, unless `acknowledged_unlimited` names it.
 """
 
 from __future__ import annotations
@@ -17,26 +18,33 @@ from typing import Any
 from trade_engine.config.calendars import CALENDAR
 from trade_engine.config.currencies import CURRENCY
 from trade_engine.config.faults import did_you_mean
-from trade_engine.config.kinds import Kind, number, one_of, whole
+from trade_engine.config.instruments import ASSET_CLASSES
+from trade_engine.config.kinds import Kind, names_of, number, one_of, whole
 from trade_engine.config.toml_file import Key, TomlFile
 from trade_engine.config.toml_places import KeyPath
 from trade_engine.domain.errors import InvalidField
 from trade_engine.domain.limits import (
+    ACCOUNT_RATE,
+    BORROWING,
+    CANCEL_RATE,
+    CONFIDENCE,
+    LIMIT_NAMES,
     NUMERIC_LIMITS,
-    SLIPPAGE,
+    RATES,
     STRATEGY_RATE,
     Level,
     LevelKey,
     Limit,
     LimitSpec,
     Rate,
+    waived,
+    waived_rate,
 )
 from trade_engine.domain.money import BPS
-from trade_engine.domain.rulebook import AccountTerms
+from trade_engine.domain.rulebook import AccountTerms, StrategyTerms
 from trade_engine.domain.signal import checked_id
 
 BROKERS = ("paper",)
-RATE_LEVELS = (Level.DEFAULT, Level.ACCOUNT, Level.STRATEGY)
 NS_PER_MS = 1_000_000
 DAY_MS = 86_400_000
 REFILL_DAYS_MAX = 52
@@ -55,22 +63,53 @@ ACCOUNT_KEYS = {
     "calendar": Key(CALENDAR, 'whose sessions end its trading day; "24/7", by UTC, unless set'),
 }
 
+STRATEGY_KEYS = {
+    "accounts": Key(
+        names_of("a list of accounts of this file"), "where it may trade; everywhere unless set"
+    ),
+    "symbols": Key(names_of("a list of instruments"), "what it may trade; everything unless set"),
+    "asset_classes": Key(
+        names_of(f"a list of {', '.join(ASSET_CLASSES)}", ASSET_CLASSES),
+        "which classes it may trade; all unless set",
+    ),
+}
+
 RATE_KEYS = {
-    "count": Key(whole(1, 1_000_000), "signals per period", required=True),
+    "count": Key(whole(1, 1_000_000), "messages per period", required=True),
     "per_ms": Key(whole(1, DAY_MS), "the period, ms", required=True),
     "burst": Key(whole(0, 1_000_000), "how many more may come at once", required=True),
 }
 
+RATE_LEVELS = {
+    STRATEGY_RATE: (Level.DEFAULT, Level.ACCOUNT, Level.STRATEGY),
+    ACCOUNT_RATE: (Level.DEFAULT, Level.ACCOUNT),
+    CANCEL_RATE: (Level.DEFAULT, Level.ACCOUNT),
+}
+"""The throttles, and the levels that may set each."""
+
 
 def _limit_kind(spec: LimitSpec) -> Kind:
-    if spec is SLIPPAGE:
+    if spec.unit == "bps":
         return number(f"a number of bps above 0 and below {BPS}", above=0, below=int(BPS))
+    if spec is CONFIDENCE:
+        return number("a number from 0 to 1", at_least=0, at_most=1)
+    if spec is BORROWING:
+        return number("an amount of money, 0 or more", at_least=0)
     if spec.unit == "money":
         return number("an amount of money above 0", above=0)
+    if spec.unit == "equity":
+        return number("a multiple of equity above 0", above=0)
     return number(f"a number of {spec.unit} above 0", above=0)
 
 
 LIMIT_KEYS = {spec.name: Key(_limit_kind(spec), spec.meaning) for spec in NUMERIC_LIMITS}
+
+WAIVER = "acknowledged_unlimited"
+WAIVER_KEY = Key(
+    names_of("a list of names of limits", LIMIT_NAMES),
+    "the limits to go without, by name: nothing else makes one unlimited",
+)
+LEVEL_KEYS = LIMIT_KEYS | {WAIVER: WAIVER_KEY}
 
 
 @dataclass(slots=True)
@@ -79,16 +118,19 @@ class LimitsFile:
 
     accounts: dict[str, AccountTerms] = field(default_factory=dict)
     numbers: dict[LevelKey, dict[str, Limit]] = field(default_factory=dict)
-    rates: dict[LevelKey, Rate] = field(default_factory=dict)
+    rates: dict[LevelKey, dict[str, Rate]] = field(default_factory=dict)
+    strategies: dict[str, StrategyTerms] = field(default_factory=dict)
 
 
 def read_limits(file: TomlFile) -> LimitsFile:
     """Read a limits file; what is wrong with it piles up in `file.faults`."""
     found = LimitsFile()
-    file.read((), {}, tables=("accounts", "limits"))
+    file.read((), {}, tables=("accounts", "strategies", "limits"))
     accounts = file.tables(("accounts",), at_least_one="[accounts.ID]")
     for account_id in accounts:
         _read_account(file, found, account_id)
+    for strategy_id in file.tables(("strategies",)):
+        _read_strategy(file, found, strategy_id, accounts)
     _read_level(file, found, Level.DEFAULT, "", ("limits",))
     for level, check in _SCOPED.items():
         for scope_id in file.tables(("limits", level.value)):
@@ -109,22 +151,46 @@ def _read_account(file: TomlFile, found: LimitsFile, account_id: str) -> None:
         found.accounts[account_id] = AccountTerms(account_id, **values)
 
 
+def _read_strategy(
+    file: TomlFile, found: LimitsFile, strategy_id: str, accounts: list[str]
+) -> None:
+    path = ("strategies", strategy_id)
+    _check(file, path, _check_id)
+    values = file.read(path, STRATEGY_KEYS)
+    if values is None:
+        return
+    found.strategies[strategy_id] = StrategyTerms(strategy_id, **values)
+    for account_id in values.get("accounts", ()):
+        if account_id not in accounts:
+            hint = did_you_mean(account_id, accounts)
+            file.fault((*path, "accounts"), f"accounts of this file: {', '.join(accounts)}{hint}")
+
+
 def _read_level(
     file: TomlFile, found: LimitsFile, level: Level, scope_id: str, path: KeyPath
 ) -> None:
-    with_rate = level in RATE_LEVELS
+    rates = [name for name, levels in RATE_LEVELS.items() if level in levels]
     scopes = [each.value for each in _SCOPED] if level is Level.DEFAULT else []
-    tables = [STRATEGY_RATE, *scopes] if with_rate else scopes
     source = f"{file.base_name}:{level} {scope_id}".rstrip()
-    values = file.read(path, LIMIT_KEYS, tables)
-    if values:
-        found.numbers[level, scope_id] = {
-            name: Limit(value, source) for name, value in values.items()
-        }
-    if with_rate and STRATEGY_RATE in file.names(path):
-        rate = _read_rate(file, (*path, STRATEGY_RATE), source)
-        if rate is not None:
-            found.rates[level, scope_id] = rate
+    values = file.read(path, LEVEL_KEYS, [*rates, *scopes]) or {}
+    numbers, throttles = found.numbers.setdefault, found.rates.setdefault
+    waivers = values.pop(WAIVER, ())
+    for name, value in values.items():
+        numbers((level, scope_id), {})[name] = Limit(value, source)
+    for name in rates:
+        if name in file.names(path):
+            rate = _read_rate(file, (*path, name), source)
+            if rate is not None:
+                throttles((level, scope_id), {})[name] = rate
+    for name in waivers:
+        if name in file.names(path):
+            file.fault((*path, WAIVER), f"limits that are not set beside it (not {name})")
+        elif name not in RATES:
+            numbers((level, scope_id), {})[name] = waived(name, f"{source} {WAIVER}")
+        elif name in rates:
+            throttles((level, scope_id), {})[name] = waived_rate(f"{source} {WAIVER}")
+        else:
+            file.fault((*path, WAIVER), f"limits that this level may set (not {name})")
 
 
 def _read_rate(file: TomlFile, path: KeyPath, source: str) -> Rate | None:
@@ -150,6 +216,12 @@ def _check_id(scope_id: str) -> None:
     checked_id(scope_id, "")
 
 
+def _check_asset_class(scope_id: str) -> None:
+    if scope_id not in ASSET_CLASSES:
+        hint = did_you_mean(scope_id, ASSET_CLASSES)
+        raise InvalidField("", scope_id, f"one of {', '.join(ASSET_CLASSES)}{hint}")
+
+
 def _check_strategy_symbol(scope_id: str) -> None:
     strategy_id, bar, _ = scope_id.partition("|")
     if not bar:
@@ -160,6 +232,7 @@ def _check_strategy_symbol(scope_id: str) -> None:
 _SCOPED: dict[Level, Callable[[str], None]] = {
     Level.ACCOUNT: _check_id,
     Level.STRATEGY: _check_id,
+    Level.ASSET_CLASS: _check_asset_class,
     Level.SYMBOL: lambda _: None,
     Level.STRATEGY_SYMBOL: _check_strategy_symbol,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -12,7 +13,7 @@ from trade_engine.config.faults import ConfigFaults, Fault, did_you_mean
 from trade_engine.config.instruments import read_instruments
 from trade_engine.config.limits import LimitsFile, read_limits
 from trade_engine.config.toml_file import TomlFile
-from trade_engine.domain.limits import NUMERIC_LIMITS, STRATEGY_RATE, Level, LevelKey, Limits
+from trade_engine.domain.limits import LIMIT_NAMES, RATES, Level, LevelKey, Limits
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.rulebook import Rulebook
 
@@ -35,7 +36,7 @@ def load_rulebook(limits_file: Path | None, instruments_file: Path | None) -> Ru
     limits = read_limits(limits_toml) if limits_toml else LimitsFile()
     instruments = read_instruments(instruments_toml) if instruments_toml else {}
     if limits_toml and instruments_toml:
-        _check_symbols(limits_toml, instruments_toml)
+        _check_symbols(limits_toml, limits, instruments_toml)
         _check_currencies(limits, instruments_toml, instruments)
     for file in (limits_toml, instruments_toml):
         faults += sorted(file.faults, key=lambda fault: fault.line) if file else ()
@@ -51,10 +52,9 @@ def unset_limits(rulebook: Rulebook) -> list[str]:
     """
     found: list[str] = []
     limits = rulebook.limits
-    for name in (*(spec.name for spec in NUMERIC_LIMITS), STRATEGY_RATE):
-        levels = [key for key, named in limits.numbers.items() if name in named]
-        if name == STRATEGY_RATE:
-            levels = list(limits.rates)
+    for name in LIMIT_NAMES:
+        of_kind: dict[LevelKey, Any] = {**(limits.rates if name in RATES else limits.numbers)}
+        levels = [key for key, named in of_kind.items() if name in named]
         some = ", ".join(f"{level} {scope_id}" for level, scope_id in levels)
         found += [
             f"{name} for account {account_id}" + (f" (only {some} has it)" if some else "")
@@ -65,11 +65,11 @@ def unset_limits(rulebook: Rulebook) -> list[str]:
 
 
 def _reaches_all(levels: list[LevelKey], account_id: str, rulebook: Rulebook) -> bool:
-    every_symbol = {(Level.SYMBOL, symbol) for symbol in rulebook.instruments}
-    return (
-        (Level.DEFAULT, "") in levels
-        or (Level.ACCOUNT, account_id) in levels
-        or every_symbol <= set(levels)
+    if (Level.DEFAULT, "") in levels or (Level.ACCOUNT, account_id) in levels:
+        return True
+    return all(
+        (Level.SYMBOL, symbol) in levels or (Level.ASSET_CLASS, instrument.asset_class) in levels
+        for symbol, instrument in rulebook.instruments.items()
     )
 
 
@@ -91,8 +91,8 @@ def _open(given: Path | None, default: str, kind: str, faults: list[Fault]) -> T
     return None if file.faults else file
 
 
-def _check_symbols(limits: TomlFile, instruments: TomlFile) -> None:
-    """A limit of a symbol that is no instrument limits nothing: it was meant for another one."""
+def _check_symbols(limits: TomlFile, found: LimitsFile, instruments: TomlFile) -> None:
+    """What is said of a symbol that is no instrument says nothing: it was meant for another one."""
     known = instruments.names(("instruments",))
     for level in (Level.SYMBOL, Level.STRATEGY_SYMBOL):
         for scope_id in limits.names(("limits", level.value)):
@@ -100,6 +100,11 @@ def _check_symbols(limits: TomlFile, instruments: TomlFile) -> None:
             if symbol not in known:
                 allowed = f"an instrument of {instruments.name}{did_you_mean(symbol, known)}"
                 limits.fault(("limits", level.value, scope_id), allowed)
+    for strategy_id, terms in found.strategies.items():
+        for symbol in terms.symbols:
+            if symbol not in known:
+                allowed = f"instruments of {instruments.name}{did_you_mean(symbol, known)}"
+                limits.fault(("strategies", strategy_id, "symbols"), allowed)
 
 
 def _check_currencies(
@@ -116,19 +121,19 @@ def _check_currencies(
 
 
 def _versioned(limits: LimitsFile, instruments: dict[str, Instrument]) -> Rulebook:
-    unnamed = Rulebook(
-        version="",
-        limits=Limits("", limits.numbers, limits.rates),
-        instruments=instruments,
-        accounts=limits.accounts,
-    )
+    unnamed = _rulebook("", limits, instruments)
     content = unnamed.to_json()
     del content["version"]
     canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
     version = hashlib.sha256(canonical).hexdigest()[:VERSION_LENGTH]
+    return _rulebook(version, limits, instruments)
+
+
+def _rulebook(version: str, found: LimitsFile, instruments: dict[str, Instrument]) -> Rulebook:
     return Rulebook(
         version=version,
-        limits=Limits(version, limits.numbers, limits.rates),
+        limits=Limits(version, found.numbers, found.rates),
         instruments=instruments,
-        accounts=limits.accounts,
+        accounts=found.accounts,
+        strategies=found.strategies,
     )

@@ -14,52 +14,131 @@ class Level(StrEnum):
     DEFAULT = "default"
     ACCOUNT = "account"
     STRATEGY = "strategy"
+    ASSET_CLASS = "asset_class"
     SYMBOL = "symbol"
     STRATEGY_SYMBOL = "strategy_symbol"
 
 
 @dataclass(frozen=True, slots=True)
 class LimitSpec:
-    """One kind of limit: its name in the file, the unit of its number, and what it bounds."""
+    """One kind of limit: its name in the file, the unit of its number, and what it bounds.
+
+    is_floor: what it bounds may not be less, so that of two the larger is the tighter.
+    """
 
     name: str
     unit: str
     meaning: str
+    is_floor: bool = False
 
 
 SIGNAL_AGE = LimitSpec("signal_age_ms_max", "ms", "age of a signal since its create_time")
+DUPLICATE_INTERVAL = LimitSpec(
+    "duplicate_interval_ms_min",
+    "ms",
+    "time between two orders of one strategy with equal symbol, side and quantity",
+    is_floor=True,
+)
+CONFIDENCE = LimitSpec("confidence_min", "confidence", "confidence of a signal", is_floor=True)
 QUOTE_AGE = LimitSpec("quote_age_ms_max", "ms", "age of a quote that prices an order or a position")
 SLIPPAGE = LimitSpec("slippage_bps_max", "bps", "distance of an order's limit price from reference")
+PRICE_BAND = LimitSpec(
+    "price_band_bps_max", "bps", "distance of an order's limit price from an earlier quote"
+)
+ORDER_QUANTITY = LimitSpec("order_quantity_max", "units", "quantity of one order")
 ORDER_NOTIONAL = LimitSpec("order_notional_max", "money", "worst-case value of one order")
 SYMBOL_POSITION = LimitSpec(
     "symbol_position_notional_max", "money", "worst-case value held and working in a symbol"
 )
+ASSET_EXPOSURE = LimitSpec(
+    "asset_exposure_max", "money", "worst-case value held and working in one asset"
+)
+ASSET_CONCENTRATION = LimitSpec(
+    "asset_concentration_max", "equity", "worst-case value in one asset, as a part of equity"
+)
+ASSET_CLASS_EXPOSURE = LimitSpec(
+    "asset_class_exposure_max", "money", "worst-case value held and working in an asset class"
+)
 GROSS_EXPOSURE = LimitSpec(
     "gross_exposure_max", "money", "worst-case value held and working, over all symbols"
+)
+NET_EXPOSURE = LimitSpec(
+    "net_exposure_max", "money", "worst-case value long less short, or short less long"
+)
+LEVERAGE = LimitSpec(
+    "leverage_max", "equity", "worst-case value over all symbols, as a multiple of equity"
+)
+BORROWING = LimitSpec(
+    "borrowing_max", "money", "what working buys and shorts may need beyond the cash"
+)
+OPEN_ORDERS = LimitSpec("open_orders_max", "orders", "open orders of the account")
+TURNOVER = LimitSpec("turnover_day_max", "money", "value traded in a day, and working")
+REPEATED_EXECUTIONS = LimitSpec(
+    "repeated_executions_max", "orders", "orders of a strategy since an operator last enabled it"
 )
 
 NUMERIC_LIMITS = (
     SIGNAL_AGE,
+    DUPLICATE_INTERVAL,
+    CONFIDENCE,
     QUOTE_AGE,
     SLIPPAGE,
+    PRICE_BAND,
+    ORDER_QUANTITY,
     ORDER_NOTIONAL,
     SYMBOL_POSITION,
+    ASSET_EXPOSURE,
+    ASSET_CONCENTRATION,
+    ASSET_CLASS_EXPOSURE,
     GROSS_EXPOSURE,
+    NET_EXPOSURE,
+    LEVERAGE,
+    BORROWING,
+    OPEN_ORDERS,
+    TURNOVER,
+    REPEATED_EXECUTIONS,
 )
+_FLOORS = frozenset(spec.name for spec in NUMERIC_LIMITS if spec.is_floor)
+
 STRATEGY_RATE = "strategy_signal_rate"
+ACCOUNT_RATE = "account_signal_rate"
+CANCEL_RATE = "account_cancel_rate"
+RATES = (STRATEGY_RATE, ACCOUNT_RATE, CANCEL_RATE)
+
+LIMIT_NAMES = (*(spec.name for spec in NUMERIC_LIMITS), *RATES)
+"""Every limit that a file may set, and that refuses where no level does."""
+
+NO_CEILING = Decimal("Infinity")
+NO_FLOOR = Decimal("-Infinity")
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit in force: its number, and where it was set ("limits.toml:symbol AAPL")."""
+    """A limit in force: its number, and where it was set ("limits.toml:symbol AAPL").
+
+    Infinite where somebody wrote by name that there shall be none.
+    """
 
     value: Decimal
     source: str
 
+    @property
+    def number(self) -> Decimal | None:
+        """What decisions show: None for a limit that was waived."""
+        return self.value if self.value.is_finite() else None
+
+
+def waived(name: str, source: str) -> Limit:
+    """The limit that lets everything through, for a name that is acknowledged as unlimited."""
+    return Limit(NO_FLOOR if name in _FLOORS else NO_CEILING, source)
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A throttle (GCRA): `count` signals per `period_ns`, and `burst` more at once."""
+    """A throttle (GCRA): `count` messages per `period_ns`, and `burst` more at once.
+
+    A count of 0 stands for a rate that was waived: there is no throttle to ask.
+    """
 
     count: int
     period_ns: int
@@ -67,9 +146,19 @@ class Rate:
     source: str
 
     @property
+    def is_waived(self) -> bool:
+        """Whether somebody wrote by name that there shall be no such rate."""
+        return not self.count
+
+    @property
     def pace(self) -> Fraction:
-        """Signals per ns, exactly."""
+        """Messages per ns, exactly."""
         return Fraction(self.count, self.period_ns)
+
+
+def waived_rate(source: str) -> Rate:
+    """The rate that stands for none, where that is acknowledged."""
+    return Rate(0, 1, 0, source)
 
 
 LevelKey = tuple[Level, str]
@@ -86,12 +175,12 @@ class Limits:
 
     version: str
     numbers: dict[LevelKey, dict[str, Limit]]
-    rates: dict[LevelKey, Rate]
+    rates: dict[LevelKey, dict[str, Rate]]
     _named: frozenset[str] = field(init=False, repr=False, compare=False)
-    _in_force: dict[tuple[str, str, str], dict[str, Limit]] = field(
+    _in_force: dict[tuple[str, str, str, str], dict[str, Limit]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
-    _rate: dict[tuple[str, str], Rate | None] = field(
+    _rate: dict[tuple[str, str, str], Rate | None] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -100,21 +189,24 @@ class Limits:
         ids = (scope_id for _, scope_id in (*self.numbers, *self.rates))
         self._named = frozenset(name for scope_id in ids for name in scope_id.split("|"))
 
-    def in_force(self, account_id: str, strategy_id: str, symbol: str) -> dict[str, Limit]:
-        """The tightest limit of each name for this account, strategy and symbol."""
+    def in_force(
+        self, account_id: str, strategy_id: str, symbol: str, asset_class: str = ""
+    ) -> dict[str, Limit]:
+        """The tightest limit of each name for this account, strategy and symbol of a class."""
         named = self._named
         key = (
             account_id if account_id in named else "",
             strategy_id if strategy_id in named else "",
             symbol if symbol in named else "",
+            asset_class if asset_class in named else "",
         )
         found = self._in_force.get(key)
         if found is None:
             found = self._in_force[key] = self._tightest(*key)
         return found
 
-    def rate(self, account_id: str, strategy_id: str) -> Rate | None:
-        """The rate for a strategy's signals; None when none is set.
+    def rate(self, account_id: str, strategy_id: str, name: str = STRATEGY_RATE) -> Rate | None:
+        """The rate of this name; None when none is set.
 
         The tightest pace holds and the tightest burst, whichever levels they come from.
         """
@@ -122,37 +214,46 @@ class Limits:
         key = (
             account_id if account_id in named else "",
             strategy_id if strategy_id in named else "",
+            name,
         )
         if key not in self._rate:
             self._rate[key] = self._tightest_rate(*key)
         return self._rate[key]
 
-    def _tightest(self, account_id: str, strategy_id: str, symbol: str) -> dict[str, Limit]:
+    def _tightest(
+        self, account_id: str, strategy_id: str, symbol: str, asset_class: str
+    ) -> dict[str, Limit]:
         tightest: dict[str, Limit] = {}
         for level in (
             (Level.DEFAULT, ""),
             (Level.ACCOUNT, account_id),
             (Level.STRATEGY, strategy_id),
+            (Level.ASSET_CLASS, asset_class),
             (Level.SYMBOL, symbol),
             (Level.STRATEGY_SYMBOL, f"{strategy_id}|{symbol}"),
         ):
             for name, limit in self.numbers.get(level, {}).items():
-                if name not in tightest or limit.value < tightest[name].value:
+                if name not in tightest or _is_tighter(name, limit, tightest[name]):
                     tightest[name] = limit
         return tightest
 
-    def _tightest_rate(self, account_id: str, strategy_id: str) -> Rate | None:
+    def _tightest_rate(self, account_id: str, strategy_id: str, name: str) -> Rate | None:
         levels = (
             (Level.DEFAULT, ""),
             (Level.ACCOUNT, account_id),
             (Level.STRATEGY, strategy_id),
         )
-        rates = [self.rates[level] for level in levels if level in self.rates]
+        found = [self.rates[level][name] for level in levels if name in self.rates.get(level, ())]
+        rates = [rate for rate in found if not rate.is_waived]
         if not rates:
-            return None
+            return found[0] if found else None
         slowest = min(rates, key=lambda rate: (rate.pace, rate.burst))
         smallest = min(rates, key=lambda rate: rate.burst)
         if slowest.burst == smallest.burst:
             return slowest
         source = f"{slowest.source}, burst {smallest.source}"
         return replace(slowest, burst=smallest.burst, source=source)
+
+
+def _is_tighter(name: str, limit: Limit, than: Limit) -> bool:
+    return limit.value > than.value if name in _FLOORS else limit.value < than.value

@@ -14,7 +14,8 @@ HALF = Decimal("0.5")
 class Instrument:
     """A tradable thing. tick is the price step, lot the quantity step, both positive.
 
-    A position of q at price p is worth q * p * multiplier in `currency`.
+    A position of q at price p is worth q * p * multiplier in `currency`. underlying is what it is a
+    claim on, where that is something else than itself.
     """
 
     symbol: str
@@ -26,6 +27,12 @@ class Instrument:
     calendar: str = "24/7"
     shortable: bool = True
     restricted: bool = False
+    underlying: str = ""
+
+    @property
+    def asset(self) -> str:
+        """What its exposure is counted under, together with other claims on the same."""
+        return self.underlying or self.symbol
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from trade_engine.domain.limits import Level, Limit, Limits, Rate
+from trade_engine.domain.limits import STRATEGY_RATE, Level, Limit, Limits, Rate
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import text
 from trade_engine.domain.session import ALWAYS_OPEN
@@ -30,18 +30,35 @@ class AccountTerms:
     calendar: str = ALWAYS_OPEN
 
 
+@dataclass(frozen=True, slots=True)
+class StrategyTerms:
+    """A strategy as configured: where it may trade, and what. An empty list is no restriction."""
+
+    strategy_id: str
+    accounts: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
+    asset_classes: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Rulebook:
-    """Everything that operators configure of trading; immutable once made."""
+    """Everything that operators configure of trading; immutable once made.
+
+    Where no strategy is listed, every strategy may trade everything; else only those listed may.
+    """
 
     version: str
     limits: Limits
     instruments: dict[str, Instrument] = field(default_factory=dict)
     accounts: dict[str, AccountTerms] = field(default_factory=dict)
+    strategies: dict[str, StrategyTerms] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form in the journal; `version` is the hash of all but itself."""
-        return {
+        """The canonical form in the journal; `version` is the hash of all but itself.
+
+        strategies is there only where some are listed.
+        """
+        doc: dict[str, Any] = {
             "version": self.version,
             "limits": [
                 {"level": level.value, "id": scope_id, "name": name} | _limit_json(limit)
@@ -49,14 +66,20 @@ class Rulebook:
                 for name, limit in sorted(named.items())
             ],
             "rates": [
-                {"level": level.value, "id": scope_id} | _rate_json(rate)
-                for (level, scope_id), rate in sorted(self.limits.rates.items())
+                {"level": level.value, "id": scope_id, "name": name} | _rate_json(rate)
+                for (level, scope_id), named in sorted(self.limits.rates.items())
+                for name, rate in sorted(named.items())
             ],
             "instruments": [
                 _instrument_json(self.instruments[symbol]) for symbol in sorted(self.instruments)
             ],
             "accounts": [_terms_json(self.accounts[each]) for each in sorted(self.accounts)],
         }
+        if self.strategies:
+            doc["strategies"] = [
+                _strategy_json(self.strategies[each]) for each in sorted(self.strategies)
+            ]
+        return doc
 
     @classmethod
     def from_json(cls, doc: dict[str, Any]) -> Rulebook:
@@ -65,12 +88,12 @@ class Rulebook:
         for each in doc["limits"]:
             at = numbers.setdefault((Level(each["level"]), each["id"]), {})
             at[each["name"]] = Limit(Decimal(each["value"]), each["source"])
-        rates = {
-            (Level(each["level"]), each["id"]): Rate(
+        rates: dict[tuple[Level, str], dict[str, Rate]] = {}
+        for each in doc["rates"]:
+            named = rates.setdefault((Level(each["level"]), each["id"]), {})
+            named[each.get("name", STRATEGY_RATE)] = Rate(
                 each["count"], each["period_ns"], each["burst"], each["source"]
             )
-            for each in doc["rates"]
-        }
         instruments = [_instrument_from_json(each) for each in doc["instruments"]]
         terms = [_terms_from_json(each) for each in doc["accounts"]]
         return cls(
@@ -78,6 +101,9 @@ class Rulebook:
             limits=Limits(doc["version"], numbers, rates),
             instruments={each.symbol: each for each in instruments},
             accounts={each.account_id: each for each in terms},
+            strategies={
+                each["strategy_id"]: _strategy_from_json(each) for each in doc.get("strategies", ())
+            },
         )
 
 
@@ -115,8 +141,27 @@ def _terms_from_json(doc: dict[str, Any]) -> AccountTerms:
     )
 
 
-def _instrument_json(instrument: Instrument) -> dict[str, Any]:
+def _strategy_json(terms: StrategyTerms) -> dict[str, Any]:
     return {
+        "strategy_id": terms.strategy_id,
+        "accounts": list(terms.accounts),
+        "symbols": list(terms.symbols),
+        "asset_classes": list(terms.asset_classes),
+    }
+
+
+def _strategy_from_json(doc: dict[str, Any]) -> StrategyTerms:
+    return StrategyTerms(
+        doc["strategy_id"],
+        tuple(doc["accounts"]),
+        tuple(doc["symbols"]),
+        tuple(doc["asset_classes"]),
+    )
+
+
+def _instrument_json(instrument: Instrument) -> dict[str, Any]:
+    underlying = {"underlying": instrument.underlying} if instrument.underlying else {}
+    return underlying | {
         "symbol": instrument.symbol,
         "tick": text(instrument.tick),
         "lot": text(instrument.lot),

@@ -141,15 +141,19 @@ class Batch:
 
     def _value(self, symbol: str) -> Decimal | None:
         quote = self.quotes.get(symbol)
-        limit = self.rulebook.limits.in_force(self.state.account_id, "", symbol).get(QUOTE_AGE.name)
+        instrument = self.rulebook.instruments.get(symbol)
+        if instrument is None:
+            return None  # its multiplier is not known any more
+        limits = self.rulebook.limits.in_force(
+            self.state.account_id, "", symbol, instrument.asset_class
+        )
+        limit = limits.get(QUOTE_AGE.name)
         if quote is None or limit is None or quote.fault() is not None:
             return None
-        if symbol not in self.rulebook.instruments:
-            return None  # its multiplier is not known any more
         if quote_age_ms(quote, self.now_ns) > limit.value:
             return None
         reference = quote.reference
-        return None if reference is None else reference * self.multiplier(symbol)
+        return None if reference is None else reference * instrument.multiplier
 
     def commit(self) -> Commit | None:
         """The batch's whole effect; None when nothing changed.

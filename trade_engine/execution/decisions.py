@@ -57,6 +57,8 @@ def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inp
     own = batch.exposure.own(signal.strategy_id, signal.symbol)
     total = batch.exposure.of_symbol(signal.symbol)
     other_gross, missing = batch.exposure.gross_without(signal.symbol, batch.unit_value)
+    instrument = rulebook.instruments.get(signal.symbol)
+    asset_class = instrument.asset_class if instrument else ""
     held = batch.exposure.market_value(batch.unit_value)
     view = View(
         sequence=batch.state.sequence,
@@ -75,9 +77,9 @@ def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inp
         signal=signal,
         now_ns=batch.now_ns,
         view=view,
-        instrument=rulebook.instruments.get(signal.symbol),
+        instrument=instrument,
         quote=batch.quotes.get(signal.symbol),
-        limits=rulebook.limits.in_force(account_id, signal.strategy_id, signal.symbol),
+        limits=rulebook.limits.in_force(account_id, signal.strategy_id, signal.symbol, asset_class),
         limits_version=rulebook.version,
         throttle=Throttle(
             rate=rate,
@@ -130,13 +132,17 @@ def decide_again(payload: dict[str, Any], sequence: int, rulebook: Rulebook) -> 
 def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Rulebook) -> Inputs:
     """Lay out again, from the journal alone, what a recorded decision was made from."""
     throttle = context["throttle"]
+    instrument = rulebook.instruments.get(signal.symbol)
+    asset_class = instrument.asset_class if instrument else ""
     return Inputs(
         signal=signal,
         now_ns=int(context["now_ns"]),
         view=View.from_json(context["view"]),
-        instrument=rulebook.instruments.get(signal.symbol),
+        instrument=instrument,
         quote=Quote.from_json(context["quote"]) if context["quote"] else None,
-        limits=rulebook.limits.in_force(signal.account_id, signal.strategy_id, signal.symbol),
+        limits=rulebook.limits.in_force(
+            signal.account_id, signal.strategy_id, signal.symbol, asset_class
+        ),
         limits_version=rulebook.version,
         throttle=Throttle(
             rate=rulebook.limits.rate(signal.account_id, signal.strategy_id),

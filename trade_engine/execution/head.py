@@ -96,6 +96,7 @@ class AccountHead:
             for signal in signals
             if id(signal) not in attempt.verdicts
             and (rate := limits.rate(self.account_id, signal.strategy_id)) is not None
+            and not rate.is_waived
         ]
         request = SnapshotRequest(
             account_id=self.account_id,
@@ -134,6 +135,7 @@ class AccountHead:
             (signal, rate)
             for signal in signals
             if (rate := limits.rate(self.account_id, signal.strategy_id)) is not None
+            and not rate.is_waived
         ]
         if not signals:
             return

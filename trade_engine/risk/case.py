@@ -123,7 +123,7 @@ def at_most(
         scope,
         unit,
         None if passed else reason,
-        limit.value,
+        limit.number,
         observed,
         projected,
         limit.source,

@@ -225,6 +225,9 @@ def check_strategy_rate(case: Case) -> CheckResult:
     throttle, scope = case.inputs.throttle, case.strategy_scope
     if throttle.rate is None:
         return not_set("strategy_rate", STRATEGY_RATE, scope, "signals")
+    if throttle.rate.is_waived:
+        source = throttle.rate.source
+        return CheckResult("strategy_rate", passed=True, scope=scope, unit="signals", source=source)
     result = CheckResult(
         "strategy_rate",
         throttle.allowed,

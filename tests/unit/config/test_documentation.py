@@ -10,9 +10,16 @@ import pytest
 
 from trade_engine.config import ConfigFaults, described, load_rulebook
 from trade_engine.config.instruments import INSTRUMENT_KEYS
-from trade_engine.config.limits import ACCOUNT_KEYS, LIMIT_KEYS, RATE_KEYS
+from trade_engine.config.limits import (
+    ACCOUNT_KEYS,
+    LIMIT_KEYS,
+    RATE_KEYS,
+    STRATEGY_KEYS,
+    WAIVER,
+    WAIVER_KEY,
+)
 from trade_engine.config.toml_file import Key
-from trade_engine.domain.limits import STRATEGY_RATE, Level
+from trade_engine.domain.limits import RATES, Level
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "configuration.md").read_text()
 
@@ -61,11 +68,13 @@ def fenced(language: str) -> list[str]:
     [
         settings_table(),
         keys_table(ACCOUNT_KEYS),
+        keys_table(STRATEGY_KEYS),
         keys_table(LIMIT_KEYS),
+        keys_table({WAIVER: WAIVER_KEY}),
         keys_table(RATE_KEYS),
         keys_table(INSTRUMENT_KEYS),
     ],
-    ids=["settings", "accounts", "limits", "rates", "instruments"],
+    ids=["settings", "accounts", "strategies", "limits", "waiver", "rates", "instruments"],
 )
 def test_the_table_is_what_the_code_has(wanted: str) -> None:
     assert wanted in DOCUMENT, f"docs/configuration.md lacks this table:\n{wanted}"
@@ -77,8 +86,9 @@ def test_every_level_is_explained(level: Level) -> None:
     assert f"`[{name}" in DOCUMENT
 
 
-def test_the_throttle_is_explained() -> None:
-    assert f"`{STRATEGY_RATE}`" in DOCUMENT
+@pytest.mark.parametrize("name", RATES)
+def test_the_throttles_are_explained(name: str) -> None:
+    assert f"`{name}`" in DOCUMENT
 
 
 def test_the_examples_are_usable_and_the_broken_one_says_what_is_written(tmp_path: Path) -> None:

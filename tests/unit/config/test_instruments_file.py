@@ -141,7 +141,7 @@ def test_everything_may_be_set(tmp_path: Path) -> None:
             (
                 "4: instruments.AAPL.tik: got an unknown key (it is 1; did "
                 "you mean tick?), allowed is one of tick, lot, currency, asset_class, multiplier, "
-                "calendar, shortable, restricted"
+                "calendar, shortable, restricted, underlying"
             ),
         ),
         (

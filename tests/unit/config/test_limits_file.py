@@ -13,7 +13,9 @@ from trade_engine.domain.limits import (
     GROSS_EXPOSURE,
     NUMERIC_LIMITS,
     ORDER_NOTIONAL,
+    RATES,
     SLIPPAGE,
+    STRATEGY_RATE,
     Level,
     Limit,
     Rate,
@@ -55,6 +57,8 @@ def test_every_level_says_where_it_was_set(tmp_path: Path) -> None:
         order_notional_max = 40000
         [limits.strategy."momentum-v1"]
         order_notional_max = 30000
+        [limits.asset_class.equity]
+        order_notional_max = 25000
         [limits.symbol.AAPL]
         order_notional_max = 20000
         [limits.strategy_symbol."momentum-v1|AAPL"]
@@ -67,6 +71,9 @@ def test_every_level_says_where_it_was_set(tmp_path: Path) -> None:
         (Level.ACCOUNT, "main"): {name: Limit(Decimal(40000), "limits.toml:account main")},
         (Level.STRATEGY, "momentum-v1"): {
             name: Limit(Decimal(30000), "limits.toml:strategy momentum-v1")
+        },
+        (Level.ASSET_CLASS, "equity"): {
+            name: Limit(Decimal(25000), "limits.toml:asset_class equity")
         },
         (Level.SYMBOL, "AAPL"): {name: Limit(Decimal(20000), "limits.toml:symbol AAPL")},
         (Level.STRATEGY_SYMBOL, "momentum-v1|AAPL"): {
@@ -92,9 +99,15 @@ def test_rates_are_read_on_their_levels(tmp_path: Path) -> None:
         """.replace("limits.strategy_signal_rate = {", "[limits]\nstrategy_signal_rate = {"),
     )
     assert rulebook.limits.rates == {
-        (Level.DEFAULT, ""): Rate(30, 1_000_000_000, 60, "limits.toml:default"),
-        (Level.ACCOUNT, "main"): Rate(20, 500_000_000, 0, "limits.toml:account main"),
-        (Level.STRATEGY, "slow"): Rate(1, 60_000_000_000, 2, "limits.toml:strategy slow"),
+        (Level.DEFAULT, ""): {
+            STRATEGY_RATE: Rate(30, 1_000_000_000, 60, "limits.toml:default"),
+        },
+        (Level.ACCOUNT, "main"): {
+            STRATEGY_RATE: Rate(20, 500_000_000, 0, "limits.toml:account main"),
+        },
+        (Level.STRATEGY, "slow"): {
+            STRATEGY_RATE: Rate(1, 60_000_000_000, 2, "limits.toml:strategy slow"),
+        },
     }
 
 
@@ -137,7 +150,11 @@ def test_every_limit_of_the_domain_has_a_key() -> None:
     assert list(LIMIT_KEYS) == [spec.name for spec in NUMERIC_LIMITS]
 
 
-LIMITS_KNOWN = "one of " + ", ".join(spec.name for spec in NUMERIC_LIMITS)
+LIMITS_KNOWN = f"one of {', '.join(LIMIT_KEYS)}, acknowledged_unlimited"
+DEFAULT_KNOWN = (
+    f"{LIMITS_KNOWN}, {', '.join(RATES)}, account, strategy, asset_class, symbol, strategy_symbol"
+)
+CLASSES = "bond, commodity, crypto, equity, etf, fund, future, fx, index, option"
 MONEY = "an amount of money above 0"
 BPS = "a number of bps above 0 and below 10000"
 MS = "a number of ms above 0"
@@ -211,8 +228,7 @@ ID = "1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit"
             (
                 "limits.slipage_bps_max: got an unknown key (it is 5; did you mean "
                 "slippage_bps_max?), "
-                f"allowed is {LIMITS_KNOWN}, strategy_signal_rate, account, strategy, symbol, "
-                "strategy_symbol"
+                f"allowed is {DEFAULT_KNOWN}"
             ),
         ),
         (
@@ -221,8 +237,7 @@ ID = "1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit"
             (
                 "limits.symbl: got an unknown key (it is [limits.symbl.AAPL]; did you "
                 "mean symbol?), "
-                f"allowed is {LIMITS_KNOWN}, strategy_signal_rate, account, strategy, symbol, "
-                "strategy_symbol"
+                f"allowed is {DEFAULT_KNOWN}"
             ),
         ),
         (
@@ -230,7 +245,7 @@ ID = "1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit"
             1,
             (
                 "limit: got an unknown key (it is [limit]; did you mean limits?), "
-                "allowed is one of accounts, limits"
+                "allowed is one of accounts, strategies, limits"
             ),
         ),
         (
@@ -298,6 +313,102 @@ ID = "1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit"
                 "main; did you mean main?"
             ),
         ),
+        (
+            "[limits.asset_class.equities]",
+            1,
+            (
+                "limits.asset_class.equities: got [limits.asset_class.equities], allowed is one "
+                f"of {CLASSES}; did you mean equity?"
+            ),
+        ),
+        # What may be 0, and what is a part of something.
+        (
+            "borrowing_max = -1",
+            1,
+            "limits.borrowing_max: got -1, allowed is an amount of money, 0 or more",
+        ),
+        (
+            "confidence_min = 1.01",
+            1,
+            "limits.confidence_min: got 1.01, allowed is a number from 0 to 1",
+        ),
+        (
+            "confidence_min = -0.01",
+            1,
+            "limits.confidence_min: got -0.01, allowed is a number from 0 to 1",
+        ),
+        (
+            "leverage_max = 0",
+            1,
+            "limits.leverage_max: got 0, allowed is a multiple of equity above 0",
+        ),
+        # Waivers.
+        (
+            'acknowledged_unlimited = ["leverage"]',
+            1,
+            (
+                'limits.acknowledged_unlimited: got ["leverage"], allowed is a list of names of '
+                "limits (not leverage; did you mean leverage_max?)"
+            ),
+        ),
+        (
+            'acknowledged_unlimited = "leverage_max"',
+            1,
+            (
+                'limits.acknowledged_unlimited: got "leverage_max", allowed is a list of names of '
+                "limits"
+            ),
+        ),
+        (
+            'acknowledged_unlimited = ["leverage_max", "leverage_max"]',
+            1,
+            (
+                'limits.acknowledged_unlimited: got ["leverage_max", "leverage_max"], allowed is '
+                "a list of names of limits, each once (not leverage_max twice)"
+            ),
+        ),
+        (
+            'leverage_max = 1\nacknowledged_unlimited = ["leverage_max"]',
+            2,
+            (
+                'limits.acknowledged_unlimited: got ["leverage_max"], allowed is limits that are '
+                "not set beside it (not leverage_max)"
+            ),
+        ),
+        (
+            '[limits.symbol.AAPL]\nacknowledged_unlimited = ["account_signal_rate"]',
+            2,
+            (
+                'limits.symbol.AAPL.acknowledged_unlimited: got ["account_signal_rate"], allowed '
+                "is limits that this level may set (not account_signal_rate)"
+            ),
+        ),
+        # Strategies.
+        (
+            '[strategies.m]\naccounts = ["mian"]',
+            2,
+            (
+                'strategies.m.accounts: got ["mian"], allowed is accounts of this file: main; did '
+                "you mean main?"
+            ),
+        ),
+        (
+            '[strategies.m]\nsymbols = ["APPL"]',
+            2,
+            (
+                'strategies.m.symbols: got ["APPL"], allowed is instruments of '
+                "default_instruments.toml; did you mean AAPL?"
+            ),
+        ),
+        (
+            '[strategies.m]\nasset_classes = ["equty"]',
+            2,
+            (
+                f'strategies.m.asset_classes: got ["equty"], allowed is a list of {CLASSES} '
+                "(not equty; did you mean equity?)"
+            ),
+        ),
+        ('[strategies."a b"]', 1, f'strategies."a b": got [strategies."a b"], allowed is {ID}'),
         # Rates.
         (
             "strategy_signal_rate = { count = 0, per_ms = 1, burst = 0 }",
@@ -496,7 +607,7 @@ def test_every_rate_that_is_taken_fits_the_throttles(
 ) -> None:
     rate = f"{{ count = {count}, per_ms = {per_ms}, burst = {burst} }}"
     rulebook = load(tmp_path, f"{ACCOUNT}[limits]\nstrategy_signal_rate = {rate}\n")
-    found = rulebook.limits.rates[Level.DEFAULT, ""]
+    found = rulebook.limits.rates[Level.DEFAULT, ""][STRATEGY_RATE]
     interval_ns, tolerance_ns = emission_ns(found)
     assert interval_ns > 0
     assert tolerance_ns == interval_ns * (burst + 1)

@@ -13,11 +13,20 @@ import pytest
 from trade_engine.config import load_rulebook, unset_limits
 from trade_engine.config.rulebook import DEFAULT_INSTRUMENTS, DEFAULT_LIMITS
 from trade_engine.domain.decision import Outcome
-from trade_engine.domain.limits import NUMERIC_LIMITS, STRATEGY_RATE, Level
+from trade_engine.domain.limits import (
+    ACCOUNT_RATE,
+    CANCEL_RATE,
+    LIMIT_NAMES,
+    NUMERIC_LIMITS,
+    RATES,
+    STRATEGY_RATE,
+    Level,
+    Limit,
+)
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import DeliveryState
-from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.rulebook import Rulebook, StrategyTerms
 from trade_engine.domain.signal import Side, Signal, TimeHorizon
 from trade_engine.risk.pre_trade import decide
 from trade_engine.risk.throttles import gcra
@@ -128,7 +137,8 @@ def test_the_default_limits_let_an_ordinary_signal_pass() -> None:
 
 
 ALL_BUT_ONE = "\n".join(f"{spec.name} = 1" for spec in NUMERIC_LIMITS[1:])
-RATE = f"{STRATEGY_RATE} = {{ count = 1, per_ms = 1, burst = 1 }}"
+ONCE = "{ count = 1, per_ms = 1, burst = 1 }"
+RATE = "\n".join(f"{name} = {ONCE}" for name in RATES)
 ONE = NUMERIC_LIMITS[0].name
 
 
@@ -146,16 +156,17 @@ ONE = NUMERIC_LIMITS[0].name
             [f"{ONE} for account main (only strategy m, symbol AAPL has it)"],
         ),
         (
-            f"[limits]\n{ALL_BUT_ONE}\n{ONE} = 1\n[limits.strategy.m]\n{RATE}",
+            (
+                f"[limits]\n{ALL_BUT_ONE}\n{ONE} = 1\n{ACCOUNT_RATE} = {ONCE}\n"
+                f"{CANCEL_RATE} = {ONCE}\n[limits.strategy.m]\n{STRATEGY_RATE} = {ONCE}"
+            ),
             [f"{STRATEGY_RATE} for account main (only strategy m has it)"],
         ),
         (
             "",
-            [
-                f"{name} for account main"
-                for name in (*(spec.name for spec in NUMERIC_LIMITS), STRATEGY_RATE)
-            ],
+            [f"{name} for account main" for name in LIMIT_NAMES],
         ),
+        (f"[limits]\nacknowledged_unlimited = {list(LIMIT_NAMES)}", []),
     ],
 )
 def test_unset_limits_are_told(tmp_path: Path, limits: str, told: list[str]) -> None:
@@ -168,8 +179,45 @@ def test_a_limit_set_for_every_symbol_is_set(tmp_path: Path) -> None:
     instruments.write_text(row.format("A") + row.format("B"))
     limits = f"[limits]\n{ALL_BUT_ONE}\n{RATE}\n[limits.symbol.A]\n{ONE} = 1\n"
     assert len(unset_limits(load_rulebook(write(tmp_path, limits), instruments))) == 1
-    both = write(tmp_path, f"{limits}[limits.symbol.B]\n{ONE} = 1\n")
-    assert unset_limits(load_rulebook(both, instruments)) == []
+    for rest in ("symbol.B", "asset_class.fx"):
+        both = write(tmp_path, f"{limits}[limits.{rest}]\n{ONE} = 1\n")
+        assert unset_limits(load_rulebook(both, instruments)) == []
+
+
+def test_strategies_and_waivers_come_back_from_the_journal(tmp_path: Path) -> None:
+    limits = """
+        [strategies.m]
+        accounts = ["main"]
+        symbols = ["AAPL", "IBM"]
+        [strategies.any]
+        [limits]
+        acknowledged_unlimited = ["confidence_min", "leverage_max", "account_signal_rate"]
+        """
+    rulebook = load_rulebook(write(tmp_path, limits), None)
+    assert rulebook.strategies == {
+        "m": StrategyTerms("m", ("main",), ("AAPL", "IBM")),
+        "any": StrategyTerms("any"),
+    }
+    found = rulebook.limits.in_force("main", "m", "AAPL")
+    source = "limits.toml:default acknowledged_unlimited"
+    assert found == {
+        "confidence_min": Limit(Decimal("-Infinity"), source),
+        "leverage_max": Limit(Decimal("Infinity"), source),
+    }
+    assert [limit.number for limit in found.values()] == [None, None]
+    rate = rulebook.limits.rate("main", "m", ACCOUNT_RATE)
+    assert rate is not None
+    assert (rate.is_waived, rate.source) == (True, source)
+    assert Rulebook.from_json(orjson.loads(orjson.dumps(rulebook.to_json()))) == rulebook
+
+
+def test_a_journal_from_before_there_were_more_rates_is_read() -> None:
+    rulebook = load_rulebook(None, None)
+    doc = rulebook.to_json()
+    doc["rates"] = [each for each in doc["rates"] if each.pop("name") == STRATEGY_RATE]
+    read = Rulebook.from_json(doc)
+    assert read.limits.rate("default", "m") == rulebook.limits.rate("default", "m")
+    assert read.limits.rate("default", "m", ACCOUNT_RATE) is None
 
 
 def test_a_level_only_tightens(tmp_path: Path) -> None:

@@ -5,19 +5,30 @@ from itertools import product
 
 import pytest
 
-from trade_engine.domain.limits import Level, LevelKey, Limit, Limits, Rate
+from trade_engine.domain.limits import (
+    STRATEGY_RATE,
+    Level,
+    LevelKey,
+    Limit,
+    Limits,
+    Rate,
+    waived,
+    waived_rate,
+)
 
 S = 1_000_000_000
 WHERE = {
     "default": (Level.DEFAULT, ""),
     "account": (Level.ACCOUNT, "main"),
     "strategy": (Level.STRATEGY, "momentum"),
+    "class": (Level.ASSET_CLASS, "equity"),
     "symbol": (Level.SYMBOL, "AAPL"),
     "pair": (Level.STRATEGY_SYMBOL, "momentum|AAPL"),
 }
 ELSEWHERE = {
     (Level.ACCOUNT, "second"),
     (Level.STRATEGY, "AAPL"),
+    (Level.ASSET_CLASS, "fx"),
     (Level.SYMBOL, "momentum"),
     (Level.STRATEGY_SYMBOL, "momentum|IBM"),
     (Level.STRATEGY_SYMBOL, "value|AAPL"),
@@ -31,14 +42,18 @@ def limits(values: dict[LevelKey, int], name: str = "slippage_bps_max") -> Limit
 
 
 def rated(**at: tuple[int, int, int]) -> Limits:
-    return Limits("v", {}, {WHERE[name]: Rate(*rate, source=name) for name, rate in at.items()})
+    return Limits(
+        "v",
+        {},
+        {WHERE[name]: {STRATEGY_RATE: Rate(*rate, source=name)} for name, rate in at.items()},
+    )
 
 
 @pytest.mark.parametrize("tightest", WHERE)
 def test_the_tightest_level_holds(tightest: str) -> None:
     values = {key: 10 if name == tightest else 20 for name, key in WHERE.items()}
     values |= dict.fromkeys(ELSEWHERE, 1)
-    found = limits(values).in_force("main", "momentum", "AAPL")["slippage_bps_max"]
+    found = limits(values).in_force("main", "momentum", "AAPL", "equity")["slippage_bps_max"]
     assert found == Limit(Decimal(10), str(WHERE[tightest]))
 
 
@@ -52,19 +67,59 @@ def test_a_level_holds_for_its_own_alone(only: str) -> None:
     found = limits({WHERE[only]: 10})
     reached = {
         ids
-        for ids in product(("main", "x"), ("momentum", "y"), ("AAPL", "z"))
+        for ids in product(("main", "x"), ("momentum", "y"), ("AAPL", "z"), ("equity", "fx"))
         if found.in_force(*ids)
     }
     account, strategy, symbol = only == "account", only == "strategy", only == "symbol"
     assert reached == {
         ids
-        for ids in product(("main", "x"), ("momentum", "y"), ("AAPL", "z"))
+        for ids in product(("main", "x"), ("momentum", "y"), ("AAPL", "z"), ("equity", "fx"))
         if (account and ids[0] == "main")
         or (
             (strategy or only == "pair") and ids[1] == "momentum" and (strategy or ids[2] == "AAPL")
         )
         or (symbol and ids[2] == "AAPL")
+        or (only == "class" and ids[3] == "equity")
     }
+
+
+def test_of_floors_the_largest_holds() -> None:
+    values = {WHERE["default"]: 5, WHERE["account"]: 9, WHERE["symbol"]: 7}
+    found = limits(values, "confidence_min").in_force("main", "momentum", "AAPL")
+    assert found["confidence_min"] == Limit(Decimal(9), str(WHERE["account"]))
+
+
+@pytest.mark.parametrize("name", ["confidence_min", "leverage_max"])
+@pytest.mark.parametrize("where", ["default", "symbol"])
+def test_a_number_holds_over_a_waiver(name: str, where: str) -> None:
+    other = "account" if where == "default" else "default"
+    found = Limits(
+        "v",
+        {
+            WHERE[where]: {name: waived(name, "waived")},
+            WHERE[other]: {name: Limit(Decimal(3), "set")},
+        },
+        {},
+    )
+    assert found.in_force("main", "momentum", "AAPL")[name].source == "set"
+
+
+@pytest.mark.parametrize("where", ["default", "strategy"])
+def test_a_rate_holds_over_a_waiver(where: str) -> None:
+    rate = Rate(5, S, 1, "set")
+    found = Limits(
+        "v",
+        {},
+        {
+            WHERE[where]: {STRATEGY_RATE: waived_rate("waived")},
+            WHERE["account"]: {STRATEGY_RATE: rate},
+        },
+    )
+    assert found.rate("main", "momentum") == rate
+    waived_only = Limits("v", {}, {WHERE[where]: {STRATEGY_RATE: waived_rate("waived")}})
+    held = waived_only.rate("main", "momentum")
+    assert held is not None
+    assert held.is_waived
 
 
 def test_names_are_tightened_one_by_one() -> None:
@@ -114,7 +169,7 @@ def test_a_rate_of_another_strategy_does_not_count() -> None:
 
 def test_made_up_ids_make_nothing_grow() -> None:
     found = limits(dict.fromkeys(WHERE.values(), 10))
-    found.rates[WHERE["strategy"]] = Rate(1, S, 1, "here")
+    found.rates[WHERE["strategy"]] = {STRATEGY_RATE: Rate(1, S, 1, "here")}
     for number in range(200):
         ids = f"a{number}", f"s{number}", f"X{number}"
         assert found.in_force(*ids)["slippage_bps_max"].source == str(WHERE["default"])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.cases import MS, NOW_NS, RATE, limits, quote, signal, told_to
 from tests.support.ledgered import ALLOWED, Ledgered, fill, market, report, rulebook
+from tests.support.wide import each_rate
 from trade_engine.audit.replay import Replay
 from trade_engine.audit.verify import Verification
 from trade_engine.domain.decision import Decision, Outcome, Reason
@@ -47,7 +48,7 @@ D = Decimal
 def limited(**values: Any) -> Rulebook:
     rules = rulebook("limited")
     rules.limits = Limits(
-        "limited", {(Level.DEFAULT, ""): limits(**values)}, {(Level.DEFAULT, ""): RATE}
+        "limited", {(Level.DEFAULT, ""): limits(**values)}, {(Level.DEFAULT, ""): each_rate(RATE)}
     )
     return rules
 

@@ -30,12 +30,27 @@ broker = "paper"
 
 [limits]
 signal_age_ms_max = 5000
+duplicate_interval_ms_min = 1
+confidence_min = 0.1
 quote_age_ms_max = 10000
 slippage_bps_max = 50
+price_band_bps_max = 5000
+order_quantity_max = 10000
 order_notional_max = 50000
 symbol_position_notional_max = 120000
+asset_exposure_max = 120000
+asset_concentration_max = 0.25
+asset_class_exposure_max = 350000
 gross_exposure_max = 350000
+net_exposure_max = 350000
+leverage_max = 1
+borrowing_max = 0
+open_orders_max = 100
+turnover_day_max = 1000000000
+repeated_executions_max = 1000000
 strategy_signal_rate = { count = 100, per_ms = 1000, burst = 200 }
+account_signal_rate = { count = 1000, per_ms = 1000, burst = 1000 }
+account_cancel_rate = { count = 100, per_ms = 1000, burst = 200 }
 """
 INSTRUMENT = """\
 [instruments.{symbol}]
