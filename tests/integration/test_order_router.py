@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.support.holding import (
@@ -29,9 +30,10 @@ from tests.support.trading import (
     until_quiet,
 )
 from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.order import DeliveryState, Order, OrdStatus
 from trade_engine.domain.trading_state import GLOBAL, TradingState
-from trade_engine.execution import order_router
+from trade_engine.execution import order_router, report_intake, requests
 from trade_engine.execution.commands import HaltCommand
 from trade_engine.execution.ports import Delivery
 from trade_engine.wiring import Plan, Running, running
@@ -190,3 +192,29 @@ async def test_whatever_a_broker_says_its_report_is_booked(
         await asyncio.wait_for(sink(ACCOUNT, [report]), 5)
         assert (await recorded(run, order_id)).cum_qty == 1
         assert (await run.engine.submit(signal(1_500, strategy_id="next"))).decision.order
+
+
+async def test_a_report_that_cannot_be_recorded_holds_up_no_other(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with replicas(1, database_url, redis_url) as [run]:
+        order_id = await approve(run, resting=True)
+        await until(run, order_id, OrdStatus.NEW)
+        sink = run.engine._sink_of(BROKER)
+
+        def of(exec_id: str) -> ExecutionReport:
+            return ExecutionReport(order_id, exec_id, ExecType.TRADE, 1, Decimal(1), Decimal(150))
+
+        await asyncio.wait_for(sink(ACCOUNT, [of("x-1"), of("x\x00"), of("x-2")]), 10)
+        # What gets past us is refused by the record itself: here it meets the bad name raw.
+        monkeypatch.setattr(requests, "fault_of", lambda _report: "")
+        monkeypatch.setattr(report_intake, "REBOOK_AFTER_S", 0.01)
+        await asyncio.wait_for(sink(ACCOUNT, [of("x-3"), of("y\x00"), of("x-4")]), 30)
+        assert (await recorded(run, order_id)).cum_qty == 4
+        entries = await run.engine.queries.entries(
+            ACCOUNT, 0, 100, frozenset({EntryKind.REPORT_QUARANTINED})
+        )
+        first, second = (orjson.loads(each.payload) for each in entries)
+        assert "exec_id='x\\x00'" in first["report"]
+        assert "exec_id='y\\x00'" in second["report"]
+        assert "SQLSTATE 22" in second["why"]

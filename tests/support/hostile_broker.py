@@ -16,7 +16,7 @@ from decimal import Decimal
 from random import Random
 
 from trade_engine.domain.errors import StoreUnavailable
-from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.execution import BrokerReport, ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import ApprovedOrder, Order
 from trade_engine.execution.ports import Broker, BrokerOrder, Delivery, ReportSink
@@ -76,7 +76,7 @@ class HostileBroker:
         self._late_s = late_s
         self._sink: ReportSink | None = None
         self._batches = 0
-        self._again: list[ExecutionReport] = []
+        self._again: list[BrokerReport] = []
         self._ended: list[ExecutionReport] = []
         self._online = asyncio.Event()
         self._online.set()
@@ -180,14 +180,21 @@ class HostileBroker:
         self._on_their_way.add(task)
         task.add_done_callback(self._on_their_way.discard)
 
-    async def _tell(self, account_id: str, reports: Sequence[ExecutionReport]) -> None:
+    async def _tell(self, account_id: str, told_now: Sequence[BrokerReport]) -> None:
         """Pass a batch on, worse than it was."""
         assert self._sink is not None
         await self._online.wait()
         key = self._next()
-        told = [*reports, *self._again]
-        self._again = [each for each in reports if self._strikes("duplicate", each.exec_id)]
-        if self._strikes("unknown", key):
+        told = [*told_now, *self._again]
+        reports = [each for each in told_now if isinstance(each, ExecutionReport)]
+        self._again = [
+            each
+            for each in told_now
+            if self._strikes(
+                "duplicate", each.exec_id if isinstance(each, ExecutionReport) else each.cl_ord_id
+            )
+        ]
+        if reports and self._strikes("unknown", key):
             told.append(self._unknown(reports[0]))
         if self._ended and self._strikes("claims_closed", key):
             told.append(self._ended[-1])

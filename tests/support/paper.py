@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from trade_engine.domain.clock import NS_PER_S
-from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.execution import BrokerReport, ExecType, ExecutionReport
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.money import optional_text, text
 from trade_engine.domain.order import ApprovedOrder, Order, OrdType, TimeInForce
@@ -90,17 +90,17 @@ def quote(
     )
 
 
-def seen(reports: Sequence[ExecutionReport]) -> list[str]:
-    """Reports in a few words each: "a NEW", "a TRADE 60@99.5", "a CANCELED"."""
-    return [
-        f"{each.cl_ord_id} {each.exec_type.value}"
-        + (
-            f" {text(each.last_qty)}@{optional_text(each.last_px)}"
-            if each.exec_type is ExecType.TRADE
-            else ""
-        )
-        for each in reports
-    ]
+def seen(reports: Sequence[BrokerReport]) -> list[str]:
+    """Reports in a few words each: "a NEW", "a TRADE 60@99.5", "a CANCELED", "a REFUSED"."""
+    return [f"{each.cl_ord_id} {_said(each)}" for each in reports]
+
+
+def _said(report: BrokerReport) -> str:
+    if not isinstance(report, ExecutionReport):
+        return "REFUSED"
+    if report.exec_type is not ExecType.TRADE:
+        return report.exec_type.value
+    return f"TRADE {text(report.last_qty)}@{optional_text(report.last_px)}"
 
 
 class RecordingSink:
@@ -108,12 +108,12 @@ class RecordingSink:
 
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
-        self.calls: list[tuple[str, list[ExecutionReport]]] = []
+        self.calls: list[tuple[str, list[BrokerReport]]] = []
         self.opened = asyncio.Event()
         """While cleared, nothing is booked and no call returns."""
         self.opened.set()
 
-    async def __call__(self, account_id: str, reports: Sequence[ExecutionReport]) -> None:
+    async def __call__(self, account_id: str, reports: Sequence[BrokerReport]) -> None:
         await self.opened.wait()
         if self.failures:
             self.failures -= 1
@@ -121,6 +121,9 @@ class RecordingSink:
         self.calls.append((account_id, list(reports)))
 
     def reports(self, account_id: str = "main") -> list[ExecutionReport]:
+        return [each for each in self.told(account_id) if isinstance(each, ExecutionReport)]
+
+    def told(self, account_id: str = "main") -> list[BrokerReport]:
         return [each for name, batch in self.calls if name == account_id for each in batch]
 
     def seen(self, account_id: str = "main") -> list[str]:

@@ -88,7 +88,12 @@ class Verification:
                 }
             case EntryKind.DECISION:
                 self._take_decision(entry, payload)
-            case EntryKind.DELIVERY | EntryKind.CANCEL_REQUESTED | EntryKind.EXECUTION:
+            case (
+                EntryKind.DELIVERY
+                | EntryKind.CANCEL_REQUESTED
+                | EntryKind.CANCEL_REJECTED
+                | EntryKind.EXECUTION
+            ):
                 self._take_order(entry, payload)
             case EntryKind.TRADING_STATE:
                 trading = scope_state_from_json(payload["state"])
@@ -100,7 +105,9 @@ class Verification:
             case EntryKind.EQUITY_MARKED:
                 self._day.mark(self._equity(payload["prices"]))
                 self._check_day(entry, payload)
-            case EntryKind.REPORT_IGNORED:  # pragma: no branch  the last of all kinds
+            case (  # pragma: no branch  the last of all kinds
+                EntryKind.REPORT_IGNORED | EntryKind.REPORT_QUARANTINED
+            ):
                 pass
 
     def exec_ids(self, broker: str) -> set[str]:

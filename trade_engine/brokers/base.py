@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.execution import BrokerReport
 from trade_engine.execution.ports import ReportSink
 
 _log = logging.getLogger(__name__)
@@ -44,10 +44,10 @@ class ReportDelivery:
         self._account_id = account_id
         self._sink = sink
         self._taken = taken
-        self._waiting: deque[tuple[int, ExecutionReport]] = deque()
+        self._waiting: deque[tuple[int, BrokerReport]] = deque()
         self._ring = asyncio.Event()
 
-    def put(self, reports: Sequence[tuple[int, ExecutionReport]]) -> None:
+    def put(self, reports: Sequence[tuple[int, BrokerReport]]) -> None:
         """Queue reports, each with its mark; marks grow."""
         if reports:
             self._waiting.extend(reports)

@@ -111,3 +111,7 @@ class StoreUnavailable(EngineError):
     """A store did not answer or refused; nothing is known about what was not confirmed."""
 
     reason = "STORE_UNAVAILABLE"
+
+
+class StoreRefused(StoreUnavailable):
+    """A store answered that it cannot take this, whenever it is asked: it is not an outage."""

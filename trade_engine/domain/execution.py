@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from trade_engine.domain.money import ZERO, optional_text, text
+from trade_engine.domain.order import OrdStatus
 
 
 class ExecType(StrEnum):
@@ -64,7 +65,8 @@ class ExecutionReport:
     unique per broker, and is what a fill is deduplicated on. transact_time_ns is the broker's.
     order_qty and price are what the broker says the order now has: they count for REPLACED and
     RESTATED, and are None where it did not say. orig_cl_ord_id is given in the answer to a cancel
-    or replace request, whose own id is then cl_ord_id.
+    or replace request, whose own id is then cl_ord_id. ord_status is what the broker claims, None
+    where it does not say: it is compared with what follows from its reports, never taken over.
     """
 
     cl_ord_id: str
@@ -81,6 +83,7 @@ class ExecutionReport:
     order_qty: Decimal | None = None
     price: Decimal | None = None
     exec_restatement_reason: ExecRestatementReason | None = None
+    ord_status: OrdStatus | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form in the journal; what only some reports say is there when said."""
@@ -104,6 +107,8 @@ class ExecutionReport:
             doc["price"] = text(self.price)
         if self.exec_restatement_reason is not None:
             doc["exec_restatement_reason"] = self.exec_restatement_reason.value
+        if self.ord_status is not None:
+            doc["ord_status"] = self.ord_status.value
         return doc
 
     @classmethod
@@ -124,6 +129,7 @@ class ExecutionReport:
             order_qty=_optional(doc.get("order_qty")),
             price=_optional(doc.get("price")),
             exec_restatement_reason=_reason(doc.get("exec_restatement_reason")),
+            ord_status=OrdStatus(doc["ord_status"]) if "ord_status" in doc else None,
         )
 
 
@@ -169,3 +175,7 @@ class CancelReject:
             unknown_order=doc["unknown_order"],
             text=doc["text"],
         )
+
+
+BrokerReport = ExecutionReport | CancelReject
+"""What a broker tells of an order."""

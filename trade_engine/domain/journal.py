@@ -15,14 +15,22 @@ class EntryKind(StrEnum):
     DELIVERY = "DELIVERY"
     CANCEL_REQUESTED = "CANCEL_REQUESTED"
     EXECUTION = "EXECUTION"
+    CANCEL_REJECTED = "CANCEL_REJECTED"
     REPORT_IGNORED = "REPORT_IGNORED"
+    REPORT_QUARANTINED = "REPORT_QUARANTINED"
     TRADING_STATE = "TRADING_STATE"
     DAY_ROLL = "DAY_ROLL"
     EQUITY_MARKED = "EQUITY_MARKED"
 
 
 ORDER_KINDS = frozenset(
-    {EntryKind.DECISION, EntryKind.DELIVERY, EntryKind.CANCEL_REQUESTED, EntryKind.EXECUTION}
+    {
+        EntryKind.DECISION,
+        EntryKind.DELIVERY,
+        EntryKind.CANCEL_REQUESTED,
+        EntryKind.CANCEL_REJECTED,
+        EntryKind.EXECUTION,
+    }
 )
 """The kinds whose payload carries an order (a DECISION only when it approved one)."""
 

@@ -218,6 +218,11 @@ ApprovedOrder = NewType("ApprovedOrder", Order)
 """An order that a committed decision approved: the only thing a broker adapter takes."""
 
 
+def order_id_of(cl_ord_id: str) -> str:
+    """The order that a ClOrdID is about: a request's own is the order's, a dot, and a number."""
+    return cl_ord_id.partition(".")[0]
+
+
 def order_id_for(account_id: str, signal_id: str) -> str:
     """Derive the order's id from its signal, so that one signal can never have two orders."""
     digest = hashlib.sha256(f"{account_id}\x00{signal_id}".encode()).hexdigest()

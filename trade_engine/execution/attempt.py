@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.errors import SignalIdConflict
+from trade_engine.domain.execution import ExecutionReport
 from trade_engine.domain.order import Order
 from trade_engine.domain.signal import Signal
 from trade_engine.execution.batch import Batch
@@ -62,7 +63,11 @@ class Attempt:
         for request in self.requests:
             if isinstance(request, ReportsRequest):
                 ids = found.setdefault(request.broker, set())
-                ids.update(report.exec_id for report in request.reports)
+                ids.update(
+                    report.exec_id
+                    for report in request.reports
+                    if isinstance(report, ExecutionReport)
+                )
         return found
 
     def first_sight(self, exec_id: str) -> bool:

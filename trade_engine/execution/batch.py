@@ -96,6 +96,10 @@ class Batch:
         self.keep_order(order)
         self.write(kind, {"order": order.to_json(), **payload})
 
+    def find(self, order_id: str) -> Order | None:
+        """An order that is open, or that this batch has closed."""
+        return self.state.orders.get(order_id) or self._orders.get(order_id)
+
     def keep_order(self, order: Order) -> None:
         """Let the batch write an order that changed; open ones stay in the state."""
         self.acts_as_sender |= order.delivery is DeliveryState.SENDING

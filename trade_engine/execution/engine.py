@@ -13,8 +13,8 @@ import structlog
 from trade_engine.audit.chain import canonical, seal
 from trade_engine.domain.account import GENESIS_HASH, AccountState
 from trade_engine.domain.decision import Decision
-from trade_engine.domain.errors import ConfigError, EngineError, NotFound
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.errors import ConfigError, NotFound
+from trade_engine.domain.execution import BrokerReport
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE, text
@@ -35,20 +35,18 @@ from trade_engine.execution.observer import Alert, raise_alert
 from trade_engine.execution.order_router import OrderRouter
 from trade_engine.execution.parts import EngineParts
 from trade_engine.execution.ports import Commit
+from trade_engine.execution.report_intake import ReportIntake
 from trade_engine.execution.requests import (
     CancelRequest,
     EvaluateRequest,
-    ReportsRequest,
     SubmitRequest,
 )
 from trade_engine.execution.status import StatusReader
 
 log = structlog.get_logger(__name__)
 
-REBOOK_AFTER_S = 0.2
 IDLE_LOOK_S = 0.01
 WATCH_EVERY_S = 0.25
-TEXT_CHARS_MAX = 500
 
 
 class Engine:
@@ -234,21 +232,9 @@ class Engine:
         if router is not None and sequence > self._settled_here.get(account_id, 0):
             router.look()
 
-    def _sink_of(self, broker: str) -> Callable[[str, Sequence[ExecutionReport]], Awaitable[None]]:
-        async def sink(account_id: str, reports: Sequence[ExecutionReport]) -> None:
-            """Book a broker's reports, however long the stores are away."""
-            for report in reports:
-                report.text = _printable(report.text)
-            while True:
-                answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-                self._gates[account_id].enqueue(ReportsRequest(broker, reports, answer))
-                try:
-                    await answer
-                except EngineError as error:
-                    log.warning("reports_wait", account_id=account_id, why=error.message)
-                    await asyncio.sleep(REBOOK_AFTER_S)
-                else:
-                    return
+    def _sink_of(self, broker: str) -> Callable[[str, Sequence[BrokerReport]], Awaitable[None]]:
+        async def sink(account_id: str, reports: Sequence[BrokerReport]) -> None:
+            await ReportIntake(self._gates[account_id], broker).book(reports)
 
         return sink
 
@@ -315,8 +301,3 @@ class Engine:
         if gate is None:
             raise NotFound("account", account_id=account_id)
         return gate
-
-
-def _printable(words: str) -> str:
-    """A broker's words without what no store takes, and no longer than anybody reads."""
-    return "".join(letter for letter in words if letter.isprintable())[:TEXT_CHARS_MAX]

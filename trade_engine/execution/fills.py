@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.money import text
-from trade_engine.domain.order import Order, OrdStatus
+from trade_engine.domain.order import Order, OrdStatus, order_id_of
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.observer import Alert
-from trade_engine.execution.order_state import FillDelta, apply_report
+from trade_engine.execution.order_state import FillDelta, apply_cancel_reject, apply_report
 from trade_engine.execution.ports import Fill
+from trade_engine.execution.report_faults import printable
 from trade_engine.portfolio.ledger import book
+
+UNKNOWN_ORDER = "no order of this account has this ClOrdID"
+QUARANTINED_CHARS_MAX = 4000
+UNSETTLED = frozenset({OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE, OrdStatus.PENDING_NEW})
+"""States of an order that waits for the broker: what it claims meanwhile contradicts nothing."""
 
 
 def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order | None) -> None:
@@ -21,17 +27,20 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
     A report that says nothing new (a broker repeats itself after a reconnect) leaves no entry.
     """
     if order is None:
-        ignore(batch, broker, report, "no order of this account has this ClOrdID")
+        ignore(batch, broker, report, UNKNOWN_ORDER)
         return
     leaves_before, before = order.leaves_qty, _gist(order)
     applied = apply_report(order, report, batch.now_ns)
+    if applied.repeats:
+        return
     if not applied.accepted:
         ignore(batch, broker, report, applied.why)
         return
     if order.ord_status is OrdStatus.PENDING_CANCEL and not order.leaves_qty:
         # Nothing is left to cancel: the broker has no cancel to confirm any more.
         order.ord_status = OrdStatus.FILLED
-    if applied.fill_delta is None and _gist(order) == before:
+    derived = _contradicted(order, report)
+    if applied.fill_delta is None and _gist(order) == before and not derived:
         return
     batch.exposure.work(order, order.leaves_qty - leaves_before)
     if applied.late_fill or applied.overfill:
@@ -42,18 +51,74 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
             late=applied.late_fill,
             overfill=applied.overfill,
         )
+    if derived:
+        batch.alert(
+            Alert.STATUS_CONTRADICTED,
+            order_id=order.order_id,
+            exec_id=report.exec_id,
+            claimed=report.ord_status,
+            derived=derived["derived"],
+        )
     booked = _book_fill(batch, broker, order, report, applied.fill_delta)
     batch.write_order(
-        EntryKind.EXECUTION, order, {"report": report.to_json(), "broker": broker, **booked}
+        EntryKind.EXECUTION,
+        order,
+        {"report": report.to_json(), "broker": broker, **booked, **derived},
     )
 
 
-def ignore(batch: Batch, broker: str, report: ExecutionReport, why: str) -> None:
+def _contradicted(order: Order, report: ExecutionReport) -> dict[str, str]:
+    """The state that follows from the reports, if the broker claims another; else nothing.
+
+    REPLACED is no state of an order since FIX 4.3: a broker that still says so contradicts nothing.
+    """
+    claimed, derived = report.ord_status, order.ord_status
+    if claimed in (None, derived, OrdStatus.REPLACED) or derived in UNSETTLED:
+        return {}
+    return {"derived": derived.value}
+
+
+def named_orders(report: BrokerReport) -> list[str]:
+    """The ids of orders that a report may be about: under a request's own ClOrdID, or the order's.
+
+    Most reports name one.
+    """
+    order_id = order_id_of(report.cl_ord_id)
+    if not report.orig_cl_ord_id or order_id_of(report.orig_cl_ord_id) == order_id:
+        return [order_id]
+    return [order_id, order_id_of(report.orig_cl_ord_id)]
+
+
+def book_cancel_reject(
+    batch: Batch, broker: str, reject: CancelReject, order: Order | None
+) -> None:
+    """The broker refuses a request: the order stands as before, and whoever asked can see why.
+
+    A refusal of what is not asked for any more (the order ended first, or it was told before)
+    says nothing new.
+    """
+    if order is None:
+        ignore(batch, broker, reject, UNKNOWN_ORDER)
+    elif apply_cancel_reject(order, reject, batch.now_ns).accepted:
+        batch.write_order(
+            EntryKind.CANCEL_REJECTED, order, {"reject": reject.to_json(), "broker": broker}
+        )
+
+
+def ignore(batch: Batch, broker: str, report: BrokerReport, why: str) -> None:
     """Journal a report that could not be applied: it is evidence, and somebody must look."""
-    batch.alert(Alert.REPORT_IGNORED, broker=broker, exec_id=report.exec_id, why=why)
+    batch.alert(Alert.REPORT_IGNORED, broker=broker, cl_ord_id=report.cl_ord_id, why=why)
     batch.write(
         EntryKind.REPORT_IGNORED, {"report": report.to_json(), "broker": broker, "why": why}
     )
+
+
+def quarantine(batch: Batch, broker: str, report: BrokerReport, why: str) -> None:
+    """Put aside, as a text, a report that cannot be recorded as it came; somebody must look."""
+    written = ascii(report)[:QUARANTINED_CHARS_MAX]
+    why = printable(why)
+    batch.alert(Alert.REPORT_QUARANTINED, broker=broker, report=written, why=why)
+    batch.write(EntryKind.REPORT_QUARANTINED, {"report": written, "broker": broker, "why": why})
 
 
 def engine_report(order: Order, exec_type: ExecType, now_ns: int, why: str) -> ExecutionReport:

@@ -44,6 +44,7 @@ from trade_engine.domain.errors import (
     SignalIdConflict,
     StoreUnavailable,
 )
+from trade_engine.domain.execution import CancelReject
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
@@ -54,7 +55,12 @@ from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import Answer
 from trade_engine.execution.day_roll import is_over, keep_day
 from trade_engine.execution.decisions import decide_signal, evaluate
-from trade_engine.execution.fills import book_report
+from trade_engine.execution.fills import (
+    book_cancel_reject,
+    book_report,
+    named_orders,
+    quarantine,
+)
 from trade_engine.execution.head import AccountHead
 from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
 from trade_engine.execution.order_changes import (
@@ -403,7 +409,7 @@ class AccountGate:
         wanted: set[str] = set()
         for request in attempt.requests:
             if isinstance(request, ReportsRequest):
-                wanted.update(report.cl_ord_id for report in request.reports)
+                wanted.update(name for each in request.reports for name in named_orders(each))
             elif isinstance(request, CancelRequest):
                 wanted.add(request.order_id)
         missing = [order_id for order_id in wanted if order_id not in state.orders]
@@ -427,11 +433,7 @@ class AccountGate:
             case IntentRequest() if not gate_open:
                 attempt.fail(request.answer, self._gate_closed())
             case ReportsRequest():
-                for report in request.reports:
-                    if attempt.first_sight(report.exec_id) and report.exec_id not in self._booked:
-                        order = batch.state.orders.get(report.cl_ord_id)
-                        found = order or closed.get(report.cl_ord_id)
-                        book_report(batch, request.broker, report, found)
+                self._book(attempt, request, closed)
                 attempt.answer(request.answer, None)
             case IntentRequest() if batch.delivery is DeliveryState.QUEUED:
                 attempt.fail(request.answer, Fenced("this process is not the account's sender"))
@@ -457,6 +459,19 @@ class AccountGate:
                 attempt.answer(request.answer, change)
             case WatchRequest():
                 attempt.answer(request.answer, None)
+
+    def _book(self, attempt: Attempt, request: ReportsRequest, closed: dict[str, Order]) -> None:
+        batch, broker = attempt.batch, request.broker
+        assert batch is not None  # noqa: S101  start() was called
+        for report, why in request.refused:
+            quarantine(batch, broker, report, why)
+        for report in request.reports:
+            known = (batch.find(name) or closed.get(name) for name in named_orders(report))
+            order = next((each for each in known if each is not None), None)
+            if isinstance(report, CancelReject):
+                book_cancel_reject(batch, broker, report, order)
+            elif attempt.first_sight(report.exec_id) and report.exec_id not in self._booked:
+                book_report(batch, broker, report, order)
 
     def _gate_closed(self) -> GateClosed:
         return GateClosed(

@@ -34,6 +34,10 @@ class Alert(StrEnum):
     """A store did not take a halt."""
     REPORT_IGNORED = "report_ignored"
     """A broker's report could not be applied to any order; the journal keeps it."""
+    REPORT_QUARANTINED = "report_quarantined"
+    """A broker's report cannot be recorded as it came; the journal keeps it as a text."""
+    STATUS_CONTRADICTED = "status_contradicted"
+    """A broker claims an OrdStatus that does not follow from what it reported; in the journal."""
     FILL_OUT_OF_ORDER = "fill_out_of_order"
     """A fill came after its order was closed, or for more than was ordered; it is booked."""
 

@@ -209,6 +209,24 @@ class OrderChain:
                 return f"the execution {report.exec_id} is booked already"
         return self._amendment_refusal(report) if report.exec_type in AMENDMENTS else ""
 
+    def repeats(self, report: ExecutionReport) -> bool:
+        """Whether an illegal report tells what is known, or what the order's end overtook.
+
+        A broker tells again what it is not sure that we heard, after a reconnect and after a crash
+        of either side. Nothing in that contradicts what is known.
+        """
+        match report.exec_type:
+            case ExecType.NEW | ExecType.PENDING_NEW:
+                return self.acknowledged
+            case ExecType.CANCELED | ExecType.EXPIRED | ExecType.REJECTED:
+                return OrdStatus(report.exec_type.value) in self.marks
+            case ExecType.PENDING_CANCEL | ExecType.PENDING_REPLACE:
+                return bool(self.marks & ENDED)
+            case ExecType.TRADE | ExecType.TRADE_CORRECT | ExecType.TRADE_CANCEL:
+                return self._execution(report.exec_id) is not None or report in self.waiting
+            case _:
+                return False
+
     def _introduces(self, report: ExecutionReport) -> bool:
         """Whether this is the first word of an order that we never sent (a telephoned one)."""
         unheard = not self.sent and not self.acknowledged
@@ -238,7 +256,7 @@ class OrderChain:
 
     def reject_refusal(self, reject: CancelReject) -> str:
         """Why the broker's refusal of a request cannot be folded in; empty when it can."""
-        if self._requested(reject.cl_ord_id) is None:
+        if self._refused(reject) is None:
             return f"no request {reject.cl_ord_id} of this order is open"
         return ""
 
@@ -264,7 +282,7 @@ class OrderChain:
 
     def reject_request(self, reject: CancelReject) -> None:
         """The broker refuses a request: the order stands as it did before."""
-        cl_ord_id = self._requested(reject.cl_ord_id)
+        cl_ord_id = self._refused(reject)
         refused = self.requests.pop(cl_ord_id) if cl_ord_id is not None else None
         if refused is not None and refused.qty_before is not None:
             self.order_qty = refused.qty_before
@@ -448,6 +466,10 @@ class OrderChain:
     def _use(self, cl_ord_id: str) -> None:
         if cl_ord_id not in self.cl_ord_ids:
             self.cl_ord_ids.append(cl_ord_id)
+
+    def _refused(self, reject: CancelReject) -> str | None:
+        """The open request that a refusal is about; the adapter may have named it by itself."""
+        return self._requested(reject.cl_ord_id) or self._requested(reject.orig_cl_ord_id)
 
     def _requested(self, cl_ord_id: str, kind: RequestKind | None = None) -> str | None:
         """The open request that an answer under this ClOrdID is about.

@@ -57,7 +57,8 @@ class FillDelta:
 class Applied:
     """What became of an event.
 
-    why says in words why it was not accepted; the order is then unchanged. late_fill: the order
+    why says in words why it was not accepted; the order is then unchanged. repeats: it told only
+    what is known already. late_fill: the order
     was closed already. overfill: more than OrderQty is now filled. Both are booked all the same.
     amended is an execution with its new numbers after a bust (busted, all 0) or a correction: the
     position has to be folded again from the surviving ones. waiting: the amendment is kept until
@@ -66,6 +67,7 @@ class Applied:
 
     accepted: bool
     why: str = ""
+    repeats: bool = False
     fill_delta: FillDelta | None = None
     late_fill: bool = False
     overfill: bool = False
@@ -92,7 +94,7 @@ def apply_report(
     chain = chain_of(order, executions or ())
     why = chain.refusal(report)
     if why:
-        return Applied(accepted=False, why=why)
+        return Applied(accepted=False, why=why, repeats=chain.repeats(report))
     could_fill = chain.leaves_qty > 0
     touched = chain.fold(report)
     order.delivery = DeliveryState.SENT

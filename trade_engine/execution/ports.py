@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.decision import Decision, Outcome
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.execution import BrokerReport, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.limits import Rate
 from trade_engine.domain.market import Quote
@@ -386,8 +386,8 @@ class BrokerOrder:
     avg_px: Decimal | None = None
 
 
-ReportSink = Callable[[str, Sequence[ExecutionReport]], Awaitable[None]]
-"""Takes an account's execution reports, in order; returns once they are booked."""
+ReportSink = Callable[[str, Sequence[BrokerReport]], Awaitable[None]]
+"""Takes what a broker tells of an account's orders, in order; returns once it is booked."""
 
 
 class Broker(Protocol):

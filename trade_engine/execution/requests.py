@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trade_engine.domain.decision import Decision
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.execution import BrokerReport
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState
 from trade_engine.execution.commands import Answer
 from trade_engine.execution.ports import Fence
+from trade_engine.execution.report_faults import fault_of, printable
 
 
 @dataclass(slots=True, eq=False)
@@ -37,11 +38,21 @@ class EvaluateRequest:
 
 @dataclass(slots=True, eq=False)
 class ReportsRequest:
-    """Book what a broker reported."""
+    """Book what a broker reported; refused is what cannot be, and why: it is quarantined."""
 
     broker: str
-    reports: Sequence[ExecutionReport]
+    reports: Sequence[BrokerReport]
     answer: Future[None]
+    refused: list[tuple[BrokerReport, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Sort out what no store could take."""
+        for report in self.reports:
+            report.text = printable(report.text)
+        faulty = [(report, why) for report in self.reports if (why := fault_of(report))]
+        if faulty:
+            self.refused += faulty
+            self.reports = [report for report in self.reports if not fault_of(report)]
 
 
 @dataclass(slots=True, eq=False)

@@ -131,6 +131,8 @@ def test_a_record_that_holds_is_clean(audit: Audit) -> None:
         EntryKind.CANCEL_REQUESTED,
         EntryKind.DAY_ROLL,  # the day has tests of its own
         EntryKind.EQUITY_MARKED,
+        EntryKind.CANCEL_REJECTED,
+        EntryKind.REPORT_QUARANTINED,
     }
     assert audit.state.positions["momentum", "AAPL"].quantity == -5
 

@@ -19,7 +19,7 @@ from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_books import Doc
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.domain.errors import StoreUnavailable
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.execution import BrokerReport, ExecutionReport
 from trade_engine.domain.order import ApprovedOrder, TimeInForce
 from trade_engine.domain.signal import Side
 from trade_engine.execution.ports import BrokerOrder, Delivery
@@ -59,10 +59,11 @@ class Run:
             holder=f"process-{self.process}",
         )
 
-    async def sink(self, _account_id: str, reports: Sequence[ExecutionReport]) -> None:
+    async def sink(self, _account_id: str, reports: Sequence[BrokerReport]) -> None:
         if self.random.random() < self.trouble:
             raise ConnectionError("the sink does not take it now")
         for each in reports:
+            assert isinstance(each, ExecutionReport), "this venue refuses no cancel"
             known = self.told.setdefault(each.exec_id, each)
             assert known == each, "an exec_id named two executions"
 

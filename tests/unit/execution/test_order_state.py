@@ -479,7 +479,7 @@ def test_amendments_that_cannot_be(report: ExecutionReport, why: str) -> None:
     before = copy.deepcopy(order)
     gone = Execution("gone", ZERO, ZERO, busted=True, ids=["gone"])
     applied = apply_report(order, report, NOW, [execution("a", 40, 10), gone])
-    assert applied == Applied(accepted=False, why=why)
+    assert applied == Applied(accepted=False, why=why, repeats=report.exec_id == "a")
     assert order == before
 
 

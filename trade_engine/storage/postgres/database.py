@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 import structlog
 
-from trade_engine.domain.errors import StoreUnavailable
+from trade_engine.domain.errors import StoreRefused, StoreUnavailable
 from trade_engine.storage.postgres.connection import Connection, connect
 from trade_engine.storage.postgres.pool import Pool
 from trade_engine.storage.postgres.url import connection_words
@@ -28,6 +28,8 @@ Work = Callable[[Connection], Awaitable[T]]
 
 STORE = "postgres"
 """What errors name as the store that failed."""
+_NEVER = frozenset({"22", "23"})
+"""Classes of SQLSTATE that no repetition mends: the data itself, or what it would violate."""
 _CLOSE_S_MAX = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -247,7 +249,8 @@ def _in_our_words(call: _Call, error: BaseException) -> StoreUnavailable:
         return ReplyLost(
             f"the connection to the record broke ({call.doing}); try again", store=STORE
         )
-    return StoreUnavailable(
+    kind = StoreRefused if (state or "")[:2] in _NEVER else StoreUnavailable
+    return kind(
         f"the record refused ({call.doing}), SQLSTATE {state}; the log says why",
         store=STORE,
         sqlstate=state or "",
