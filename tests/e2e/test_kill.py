@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.integration.test_gate import audit
+from tests.support.audited import audit
 from tests.support.engine_process import EngineProcess, engine_process
 from tests.support.trading import replicas, until_quiet
 from tests.support.wide import wide_toml

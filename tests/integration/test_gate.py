@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from tests.support.audited import audit
 from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
@@ -18,40 +19,16 @@ from tests.support.trading import (
     signal,
     until_quiet,
 )
-from trade_engine.audit.replay import Replay
-from trade_engine.audit.verify import Verification
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import SignalIdConflict
 from trade_engine.domain.order import OrdStatus
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
 from trade_engine.execution.commands import HaltCommand, ResumeCommand
-from trade_engine.execution.decisions import decide_again
 from trade_engine.execution.ports import DecisionFilter, OrderFilter
-from trade_engine.portfolio.ledger import book
 from trade_engine.storage.redis.connect import RedisLink
-from trade_engine.wiring import Running
 
 pytestmark = pytest.mark.stores
-
-
-async def audit(run: Running) -> Counter[str]:
-    """Walk the journal, hold the tables against it, decide everything again: no fault."""
-    verification, replay = Verification(ACCOUNT, book), Replay(decide_again)
-    after = 0
-    while entries := await run.engine.queries.entries(ACCOUNT, after, 500):
-        for entry in entries:
-            verification.take(entry)
-            replay.take(entry)
-        after = entries[-1].sequence
-    state = await run.record.load(ACCOUNT)
-    assert state is not None
-    orders = await run.engine.queries.list_orders(ACCOUNT, OrderFilter(), None, 100_000)
-    executions = await run.record.booked(ACCOUNT, "paper", sorted(verification.exec_ids("paper")))
-    verification.compare(state, orders, {("paper", exec_id) for exec_id in executions})
-    assert verification.findings.faults == []
-    assert replay.findings.faults == []
-    return verification.findings.counts
 
 
 async def state_in_redis(redis_url: str) -> dict[bytes, bytes]:

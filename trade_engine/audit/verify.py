@@ -17,6 +17,7 @@ from trade_engine.audit.chain import entry_hash
 from trade_engine.audit.findings import UNREADABLE, Findings
 from trade_engine.domain.account import GENESIS_HASH, AccountState, scope_state_from_json
 from trade_engine.domain.day import Day, day_after
+from trade_engine.domain.difference import Difference
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.money import ONE, ZERO, text
@@ -60,6 +61,7 @@ class Verification:
         self._limits_version = ""
         self._day = Day()
         self._trading: dict[Scope, ScopeState] = {}
+        self._differences: dict[str, Difference] = {}
         self._filled: dict[str, Decimal] = {}
         self._orders: dict[str, dict[str, Any]] = {}
         self._positions: dict[tuple[str, str], Position] = {}
@@ -105,6 +107,16 @@ class Verification:
             case EntryKind.EQUITY_MARKED:
                 self._day.mark(self._equity(payload["prices"]))
                 self._check_day(entry, payload)
+            case EntryKind.RECONCILIATION:
+                found = map(Difference.from_json, payload["differences"])
+                self._differences = {each.difference_id: each for each in found}
+            case EntryKind.DIFFERENCE_ACCEPTED:
+                accepted = Difference.from_json(payload["difference"])
+                if accepted.difference_id not in self._differences:
+                    self.findings.add(
+                        entry.sequence, f"{accepted.difference_id} was accepted, never found"
+                    )
+                self._differences[accepted.difference_id] = accepted
             case (  # pragma: no branch  the last of all kinds
                 EntryKind.REPORT_IGNORED | EntryKind.REPORT_QUARANTINED
             ):
@@ -136,6 +148,8 @@ class Verification:
             add(0, "the day is not what the journal's rolls and marks make it")
         if state.trading != self._trading:
             add(0, "the trading states are not what was last set")
+        if state.differences != self._differences:
+            add(0, "the differences with the broker are not what was last found and accepted")
         tabled = {order.order_id: order.to_json() for order in orders}
         for order_id in sorted(tabled.keys() | self._orders.keys()):
             if tabled.get(order_id) != self._orders.get(order_id):

@@ -11,13 +11,17 @@ from decimal import Decimal
 from typing import Any
 
 from trade_engine.domain.day import Day
+from trade_engine.domain.difference import Difference
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order
 from trade_engine.domain.position import Position
-from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
+from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 
 GENESIS_HASH = bytes(32)
 """What the first journal entry of an account is chained to."""
+
+ENGINE = "engine"
+"""Who set a trading state that no operator set."""
 
 PositionKey = tuple[str, str]
 """(strategy_id, symbol)"""
@@ -45,6 +49,8 @@ class AccountState:
     trading: dict[Scope, ScopeState] = field(default_factory=dict)
     positions: dict[PositionKey, Position] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
+    differences: dict[str, Difference] = field(default_factory=dict)
+    """What does not agree with the broker, by difference_id; the accepted ones too."""
 
     def position(self, strategy_id: str, symbol: str) -> Position:
         """The position of a strategy in a symbol, made flat if there was none."""
@@ -54,9 +60,27 @@ class AccountState:
             found = self.positions[key] = Position(strategy_id, symbol)
         return found
 
+    @property
+    def disagreement(self) -> ScopeState | None:
+        """What holds the account while it differs from its broker in what nobody accepted."""
+        standing = [each for each in self.differences.values() if each.stands]
+        if not standing:
+            return None
+        more = f" (and {len(standing) - 1} more)" if len(standing) > 1 else ""
+        return ScopeState(
+            Scope(ScopeKind.ACCOUNT, self.account_id),
+            TradingState.HALTED,
+            f"it does not agree with its broker: {standing[0].message}{more}",
+            ENGINE,
+            standing[0].found_at_ns,
+        )
+
     def summary_json(self) -> dict[str, Any]:
-        """The part of the state that is one per account, in its canonical form."""
-        return {
+        """The part of the state that is one per account, in its canonical form.
+
+        differences is there only when there are any.
+        """
+        doc: dict[str, Any] = {
             "currency": self.currency,
             "cash": text(self.cash),
             "realized_pnl": text(self.realized_pnl),
@@ -67,6 +91,9 @@ class AccountState:
                 scope_state_json(self.trading[scope]) for scope in sorted(self.trading, key=str)
             ],
         }
+        if self.differences:
+            doc["differences"] = [each.to_json() for each in self.differences.values()]
+        return doc
 
     def read_summary(self, doc: dict[str, Any]) -> None:
         """Take over what `summary_json` wrote; one from before there were days rolls at once."""
@@ -78,6 +105,8 @@ class AccountState:
         self.day = Day.from_json(doc["day"]) if "day" in doc else Day()
         states = [scope_state_from_json(each) for each in doc["trading"]]
         self.trading = {each.scope: each for each in states}
+        differences = map(Difference.from_json, doc.get("differences", ()))
+        self.differences = {each.difference_id: each for each in differences}
 
 
 def scope_state_json(state: ScopeState) -> dict[str, Any]:

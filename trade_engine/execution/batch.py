@@ -130,6 +130,8 @@ class Batch:
             if state.state is not TradingState.ACTIVE
             and scope.covers(account_id, strategy_id, symbol)
         ]
+        if self.state.differences and (disagreement := self.state.disagreement):
+            covering.append(disagreement)
         return strictest(covering)
 
     def unit_value(self, symbol: str) -> Decimal | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from trade_engine.domain.decision import Decision
+from trade_engine.domain.difference import Difference
 from trade_engine.domain.errors import EngineError
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
 
@@ -68,6 +69,17 @@ class ResumeResult:
     remaining: list[ScopeState] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptDifferenceCommand:
+    """Take a difference between an account and its broker as it is, for a reason."""
+
+    account_id: str
+    difference_id: str
+    reason: str
+    operator: str
+    request_id: str
+
+
 @dataclass(slots=True)
 class AccountStatus:
     """How one account stands, as far as this replica knows.
@@ -95,6 +107,8 @@ class AccountStatus:
     limits_version: str
     broker: str
     sender: str
+    differences: list[Difference] = field(default_factory=list)
+    """What does not agree with the broker; the accepted ones too."""
 
 
 @dataclass(slots=True)
@@ -125,3 +139,9 @@ class HaltCauseStands(EngineError):
     """The cause of the halt stands, so it is not resumed; mend it, or ask with override."""
 
     reason = "HALT_CAUSE_STANDS"
+
+
+class DifferenceNotAcceptable(EngineError):
+    """This difference is not one to accept: it goes when the broker can be asked again."""
+
+    reason = "DIFFERENCE_NOT_ACCEPTABLE"

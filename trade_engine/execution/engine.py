@@ -11,17 +11,20 @@ from typing import Any
 import structlog
 
 from trade_engine.audit.chain import canonical, seal
-from trade_engine.domain.account import GENESIS_HASH, AccountState
+from trade_engine.domain.account import ENGINE, GENESIS_HASH, AccountState, scope_state_json
 from trade_engine.domain.decision import Decision
-from trade_engine.domain.errors import ConfigError, NotFound
+from trade_engine.domain.difference import Difference
+from trade_engine.domain.errors import ConfigError, EngineError, NotFound
 from trade_engine.domain.execution import BrokerReport
-from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE, text
 from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import AccountTerms
 from trade_engine.domain.signal import Signal
+from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.execution.commands import (
+    AcceptDifferenceCommand,
     Answer,
     EngineStatus,
     HaltCommand,
@@ -37,6 +40,7 @@ from trade_engine.execution.parts import EngineParts
 from trade_engine.execution.ports import Commit
 from trade_engine.execution.report_intake import ReportIntake
 from trade_engine.execution.requests import (
+    AcceptDifferenceRequest,
     CancelRequest,
     EvaluateRequest,
     SubmitRequest,
@@ -65,6 +69,9 @@ class Engine:
                 parts.brokers[parts.rulebook.accounts[account_id].broker],
                 parts.leases,
                 parts.replica_id,
+                parts.stores.record,
+                parts.clock,
+                self._halt_account,
                 parts.observer,
             )
             for account_id, gate in self._gates.items()
@@ -83,6 +90,7 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
         """Set when a task that must never end has ended: the process should."""
+        self._own_halts: set[asyncio.Task[None]] = set()
         self._settled_here: dict[str, int] = {}
 
     def _make_gate(self, account_id: str) -> AccountGate:
@@ -150,6 +158,7 @@ class Engine:
             await asyncio.wait_for(self._idle(), drain_s)
         for broker in self._parts.brokers.values():
             await broker.stop()
+        await asyncio.gather(*self._own_halts)
         await self._halting.stop()
         leases = {router: router.lease for router in self._routers.values()}
         for task in self._tasks:
@@ -177,7 +186,7 @@ class Engine:
             account_id=terms.account_id,
             currency=terms.currency,
             epoch=parts.new_epoch(),
-            sequence=1,
+            sequence=0,
             head_hash=GENESIS_HASH,
             cash=terms.opening_cash,
         )
@@ -187,22 +196,18 @@ class Engine:
             "opening_cash": text(terms.opening_cash),
             "broker": terms.broker,
         }
-        genesis = seal(
-            terms.account_id,
-            1,
-            parts.clock(),
-            EntryKind.ACCOUNT_OPENED,
-            canonical(payload),
-            GENESIS_HASH,
-        )
+        now_ns = parts.clock()
+        entries = [_next_entry(state, now_ns, EntryKind.ACCOUNT_OPENED, payload)]
+        if parts.brokers[terms.broker].is_live:
+            entries.append(_halt_entry(state, now_ns, terms.broker))
         commit = Commit(
             account_id=terms.account_id,
             epoch=state.epoch,
             expected_sequence=0,
-            sequence=1,
-            head_hash=genesis.hash,
+            sequence=state.sequence,
+            head_hash=state.head_hash,
             summary=state.summary_json(),
-            entries=[genesis],
+            entries=entries,
         )
         if await parts.stores.record.open_account(commit):
             log.info("account_opened", account_id=terms.account_id)
@@ -223,8 +228,21 @@ class Engine:
     def _on_settled(self, settled: Settled) -> None:
         """A batch of ours is committed: ring, and let the router send."""
         self._settled_here[settled.account_id] = settled.sequence
-        self._routers[settled.account_id].offer(settled.approved, settled.to_cancel)
+        self._routers[settled.account_id].offer(settled.commit, settled.approved, settled.to_cancel)
         self._parts.doorbell.ring(settled.account_id, settled.sequence)
+
+    def _halt_account(self, account_id: str, why: str) -> None:
+        """Halt an account by ourselves, at once here and soon everywhere."""
+        command = HaltCommand(
+            Scope(ScopeKind.ACCOUNT, account_id), TradingState.HALTED, why, ENGINE, False, ""
+        )
+        halting = asyncio.create_task(self._halt_by_itself(command))
+        self._own_halts.add(halting)
+        halting.add_done_callback(self._own_halts.discard)
+
+    async def _halt_by_itself(self, command: HaltCommand) -> None:
+        with suppress(EngineError):  # halted here all the same, alerted on, carried to the stores
+            await self._halting.halt(command)
 
     def on_ring(self, account_id: str, sequence: int) -> None:
         """The doorbell rang: another replica may have left something to send."""
@@ -273,6 +291,12 @@ class Engine:
         """Let a scope trade again."""
         return await asyncio.shield(asyncio.ensure_future(self._halting.resume(request)))
 
+    async def accept_difference(self, command: AcceptDifferenceCommand) -> Difference:
+        """Take a difference with the broker as it is; the account goes on when none stands."""
+        answer: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
+        self._gate(command.account_id).enqueue(AcceptDifferenceRequest(command, answer))
+        return await answer
+
     async def status(self, account_id: str) -> EngineStatus:
         """How the engine stands; an empty account_id means every account."""
         if account_id:
@@ -301,3 +325,27 @@ class Engine:
         if gate is None:
             raise NotFound("account", account_id=account_id)
         return gate
+
+
+def _halt_entry(state: AccountState, now_ns: int, broker: str) -> JournalEntry:
+    """Real money moves there: somebody has to say that it may."""
+    halt = ScopeState(
+        Scope(ScopeKind.ACCOUNT, state.account_id),
+        TradingState.HALTED,
+        f"{broker} is a live broker: its accounts start halted, until an operator resumes them",
+        ENGINE,
+        now_ns,
+    )
+    state.trading[halt.scope] = halt
+    payload = {"state": scope_state_json(halt), "request_id": "", "cancel_open_orders": False}
+    return _next_entry(state, now_ns, EntryKind.TRADING_STATE, payload)
+
+
+def _next_entry(
+    state: AccountState, now_ns: int, kind: EntryKind, payload: dict[str, Any]
+) -> JournalEntry:
+    entry = seal(
+        state.account_id, state.sequence + 1, now_ns, kind, canonical(payload), state.head_hash
+    )
+    state.sequence, state.head_hash = entry.sequence, entry.hash
+    return entry

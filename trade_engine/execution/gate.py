@@ -55,6 +55,12 @@ from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import Answer
 from trade_engine.execution.day_roll import is_over, keep_day
 from trade_engine.execution.decisions import decide_signal, evaluate
+from trade_engine.execution.differences import (
+    accept_difference,
+    close_unknown,
+    holdings,
+    note_differences,
+)
 from trade_engine.execution.fills import (
     book_cancel_reject,
     book_report,
@@ -78,13 +84,18 @@ from trade_engine.execution.ports import (
     Snapshot,
 )
 from trade_engine.execution.requests import (
+    AcceptDifferenceRequest,
     CancelRequest,
+    CloseUnknownRequest,
     DeliveryRequest,
     EvaluateRequest,
+    HoldingsRequest,
     IntentRequest,
     PendingRequest,
+    ReconciledRequest,
     ReportsRequest,
     Request,
+    SendersRequest,
     SubmitRequest,
     TradingStateRequest,
     WatchRequest,
@@ -113,6 +124,7 @@ class Settled:
 
     account_id: str
     sequence: int
+    commit: Commit
     approved: list[Order] = field(default_factory=list)
     to_cancel: list[Order] = field(default_factory=list)
 
@@ -278,11 +290,7 @@ class AccountGate:
                     if not await self._drop_known(attempt):
                         raise StoreUnavailable("the record names a duplicate and shows none")
                 case Committed.FENCED:
-                    fenced = [
-                        each
-                        for each in attempt.requests
-                        if isinstance(each, IntentRequest | DeliveryRequest)
-                    ]
+                    fenced = [each for each in attempt.requests if isinstance(each, SendersRequest)]
                     fail_all(fenced, Fenced("the sender's lease is not in force any more"))
                     attempt.drop(fenced)
                     attempt.fenced = True
@@ -338,7 +346,9 @@ class AccountGate:
         if commit is not None:
             self._booked.update((fill.exec_id, None) for fill in commit.fills)
             self._on_settled(
-                Settled(self.account_id, commit.sequence, attempt.approved, attempt.to_cancel)
+                Settled(
+                    self.account_id, commit.sequence, commit, attempt.approved, attempt.to_cancel
+                )
             )  # step 9
         self._tell_reports(attempt)
         _trim(self._recent)
@@ -446,6 +456,19 @@ class AccountGate:
             case DeliveryRequest():
                 deliver(batch, request.outcomes)
                 attempt.answer(request.answer, None)
+            case ReconciledRequest() | CloseUnknownRequest() if batch.sender != request.claim:
+                attempt.fail(request.answer, Fenced("this process is not the account's sender"))
+            case ReconciledRequest():
+                attempt.answer(
+                    request.answer, note_differences(batch, request.broker, request.found)
+                )
+            case CloseUnknownRequest():
+                close_unknown(batch, request.order_ids, request.why)
+                attempt.answer(request.answer, None)
+            case HoldingsRequest():
+                attempt.answer(request.answer, holdings(batch))
+            case AcceptDifferenceRequest():
+                _accept(attempt, batch, request)
             case CancelRequest():
                 self._cancel(attempt, request, closed)
             case TradingStateRequest():
@@ -549,6 +572,15 @@ class AccountGate:
 
     def _remember(self, decision: Decision) -> None:
         self._recent[decision.signal.signal_id] = decision
+
+
+def _accept(attempt: Attempt, batch: Batch, request: AcceptDifferenceRequest) -> None:
+    try:
+        accepted = accept_difference(batch, request.command)
+    except EngineError as refused:
+        attempt.fail(request.answer, refused)
+    else:
+        attempt.answer(request.answer, accepted)
 
 
 def _trim(remembered: OrderedDict[str, V]) -> None:

@@ -15,25 +15,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
 
+from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import EngineError, StoreUnavailable
-from trade_engine.domain.order import ApprovedOrder, DeliveryState, Order
+from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.trading_state import TradingState
+from trade_engine.execution.doubts import Doubts
 from trade_engine.execution.gate import AccountGate, Fenced
 from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
+from trade_engine.execution.orders_out import OrdersOut, OrdersOutExceed
 from trade_engine.execution.ports import (
     Broker,
     BrokerOrder,
+    Commit,
     Delivery,
     Fence,
     Lease,
     LeaseStore,
+    RecordStore,
 )
+from trade_engine.execution.reconcile import Reconciler
 from trade_engine.execution.requests import (
+    CloseUnknownRequest,
     DeliveryRequest,
     IntentRequest,
     PendingRequest,
@@ -61,33 +68,46 @@ class OrderRouter:
         broker: Broker,
         leases: LeaseStore,
         holder: str,
+        record: RecordStore,
+        clock: Clock,
+        halt: Callable[[str, str], None],
         observer: Observer = UNOBSERVED,
     ) -> None:
-        """Say for which gate, through which broker, and under which name the lease is held."""
+        """Say for which gate, through which broker, and under which name the lease is held.
+
+        halt is asked to halt the account (its id, why), and must not block.
+        """
         self.account_id = gate.account_id
         self._gate = gate
         self._broker = broker
         self._leases = leases
         self._holder = holder
         self._observer = observer
+        self._work = asyncio.Event()
+        self._reconciler = Reconciler(
+            gate, broker, record, clock, lambda: self.claim, self._work.set, observer
+        )
         observer.sender(self.account_id, is_here=False)
         self._lease: Lease | None = None
         self._ready: dict[str, Order] = {}
         self._queued: dict[str, None] = {}
         self._cancels: dict[str, Order] = {}
         self._sending: set[str] = set()
+        self._orders_out = OrdersOut(broker, record)
+        self._doubts = Doubts()
+        self._halt = halt
         self._handed: dict[str, float] = {}
         self._look_due = False
         self._looked_at = 0.0
         self._open = False
-        self._work = asyncio.Event()
 
     # ---- what others say; none of these waits -----------------------------------------------
 
-    def offer(self, approved: Iterable[Order], to_cancel: Iterable[Order]) -> None:
-        """Take what a batch of this process approved, and what it wants canceled."""
+    def offer(self, commit: Commit, approved: Iterable[Order], to_cancel: Iterable[Order]) -> None:
+        """Take what a batch of this process committed, approved, and wants canceled."""
         if self._lease is None:
             return
+        self._orders_out.take(commit)
         for order in approved:
             if order.delivery is DeliveryState.SENDING:
                 self._ready[order.order_id] = order
@@ -103,8 +123,12 @@ class OrderRouter:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits to be sent and nothing is on its way."""
-        return not (self._ready or self._queued or self._sending or self._cancels)
+        """Whether nothing waits to be sent and nothing is on its way.
+
+        What waits for the account to agree with its broker may wait for long, and is durable.
+        """
+        sendable = self._queued and self._reconciler.agrees
+        return not (self._ready or sendable or self._sending or self._cancels)
 
     @property
     def claim(self) -> Fence | None:
@@ -145,13 +169,20 @@ class OrderRouter:
             self._open = True
             await self._look_through()
             working = asyncio.create_task(self._send_forever())
+            reconciling = asyncio.create_task(self._reconciler.run())
             try:
-                await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {working, reconciling, renewing}, return_when=asyncio.FIRST_COMPLETED
+                )
             finally:
+                await _end(reconciling)
                 await _end(working)
         finally:
             self._open = False
             self._lease = None
+            self._reconciler.forget()
+            self._orders_out.forget()
+            self._doubts.forget()
             await _end(renewing)
             await self._broker.close_account(self.account_id)
             for waiting in (self._ready, self._queued, self._cancels, self._handed):
@@ -216,13 +247,13 @@ class OrderRouter:
                 self._look_due = True
 
     async def _step(self) -> None:
-        """Do all that is there to do now."""
+        """Do all that is there to do now; nothing is sent that was not reconciled before."""
         await self._hand_over_ready()
         now = asyncio.get_running_loop().time()
         if self._look_due or now - self._looked_at > LOOK_EVERY_S:
             self._look_due, self._looked_at = False, now
             await self._look_through()
-        while self._queued:
+        while self._queued and self._reconciler.agrees:
             order_ids = list(self._queued)[:SEND_MAX]
             request = IntentRequest(order_ids, _future())
             self._gate.enqueue(request)
@@ -236,6 +267,12 @@ class OrderRouter:
             await self._cancel_all()
 
     async def _hand_over_ready(self) -> None:
+        if self._ready and not self._reconciler.agrees:
+            unsent = dict.fromkeys(self._ready, (DeliveryState.QUEUED, ""))
+            await self._deliver(unsent)
+            for order_id in unsent:
+                self._ready.pop(order_id, None)
+                self._queued[order_id] = None
         while self._ready:
             await self._hand_over([self._ready[each] for each in list(self._ready)[:SEND_MAX]])
 
@@ -245,9 +282,10 @@ class OrderRouter:
         for order in orders:
             self._ready.pop(order.order_id, None)
         try:
-            go = [order for order in orders if not self._is_halted(order)]
-            stay = [order for order in orders if self._is_halted(order)]
-            deliveries = await self._broker.send([ApprovedOrder(order) for order in go])
+            agrees = self._reconciler.agrees
+            go = [order for order in orders if agrees and not self._is_halted(order)]
+            stay = [order for order in orders if not agrees or self._is_halted(order)]
+            deliveries = await self._send(go)
             for delivery, count in Counter(deliveries).items():
                 self._observer.handed_over(delivery, count)
             now = asyncio.get_running_loop().time()
@@ -255,6 +293,14 @@ class OrderRouter:
             await self._settle(go, deliveries, stay)
         finally:
             self._sending.difference_update(order.order_id for order in orders)
+
+    async def _send(self, orders: Sequence[Order]) -> list[Delivery]:
+        try:
+            return await self._orders_out.send(orders) if orders else []
+        except OrdersOutExceed as excess:
+            self._halt(self.account_id, excess.message)
+            raise_alert(self._observer, Alert.ORDERS_OUT_EXCEED, why=excess.message)
+            raise
 
     def _is_halted(self, order: Order) -> bool:
         """The last look before the broker: a halt that reached this process a moment ago."""
@@ -329,6 +375,14 @@ class OrderRouter:
                 self._cancels[order_id] = order
         known = {order.order_id for order in orders}
         self._handed = {each: at for each, at in self._handed.items() if each in known}
+        for order, seconds in self._doubts.note(unclear, now):
+            raise_alert(
+                self._observer,
+                Alert.ORDER_IN_DOUBT,
+                account_id=self.account_id,
+                order_id=order.order_id,
+                seconds=round(seconds),
+            )
         if unclear:
             await self._ask_about(unclear)
 
@@ -336,6 +390,8 @@ class OrderRouter:
         """Ask the broker by ClOrdID; what it says is booked, what it never saw may be sent."""
         known = await self._broker.query(self.account_id, [order.cl_ord_id for order in orders])
         outcomes: dict[str, tuple[DeliveryState, str]] = {}
+        never_seen = []
+        now = asyncio.get_running_loop().time()
         for order in orders:
             found = known.get(order.cl_ord_id)
             if found is not None:
@@ -344,6 +400,8 @@ class OrderRouter:
             elif self._broker.remembers_all:
                 outcomes[order.order_id] = (DeliveryState.QUEUED, "")
                 self.look()
+            elif self._doubts.not_found(order, now):
+                never_seen.append(order)
             elif order.delivery is not DeliveryState.IN_DOUBT:
                 outcomes[order.order_id] = (
                     DeliveryState.IN_DOUBT,
@@ -356,6 +414,21 @@ class OrderRouter:
                 outcomes={order_id: delivery.value for order_id, (delivery, _) in outcomes.items()},
             )
             await self._deliver(outcomes)
+        for order in never_seen:
+            await self._ask_a_last_time(order)
+
+    async def _ask_a_last_time(self, order: Order) -> None:
+        """Ask about one order alone; one that is not found now either never arrived."""
+        known = await self._broker.query(self.account_id, [order.cl_ord_id])
+        found, claim = known.get(order.cl_ord_id), self.claim
+        if found is not None:
+            await self._book(found)
+            await self._deliver({order.order_id: (DeliveryState.SENT, "")})
+        elif claim is not None:
+            why = f"{self._broker.name} never saw it, however often it was asked"
+            request = CloseUnknownRequest([order.order_id], why, claim, _future())
+            self._gate.enqueue(request)
+            await request.answer
 
     async def _book(self, found: BrokerOrder) -> None:
         if found.reports:

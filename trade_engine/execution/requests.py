@@ -9,13 +9,15 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from trade_engine.domain.decision import Decision
+from trade_engine.domain.difference import Difference
 from trade_engine.domain.execution import BrokerReport
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState
-from trade_engine.execution.commands import Answer
+from trade_engine.execution.commands import AcceptDifferenceCommand, Answer
 from trade_engine.execution.ports import Fence
 from trade_engine.execution.report_faults import fault_of, printable
 
@@ -131,6 +133,53 @@ class WatchRequest:
     answer: Future[None]
 
 
+@dataclass(slots=True)
+class Holdings:
+    """What an account works and holds: open orders by ClOrdID, net quantities by symbol."""
+
+    orders: dict[str, Order]
+    quantities: dict[str, Decimal]
+    differences: dict[str, Difference]
+
+
+@dataclass(slots=True, eq=False)
+class HoldingsRequest:
+    """Ask for what the account works and holds, as it is between two batches."""
+
+    answer: Future[Holdings]
+
+
+@dataclass(slots=True, eq=False)
+class ReconciledRequest:
+    """Record what a comparison with the broker found; answered with the differences that stand."""
+
+    broker: str
+    found: Sequence[Difference]
+    claim: Fence
+    answer: Future[list[Difference]]
+
+
+@dataclass(slots=True, eq=False)
+class AcceptDifferenceRequest:
+    """Take a difference as it is."""
+
+    command: AcceptDifferenceCommand
+    answer: Future[Difference]
+
+
+@dataclass(slots=True, eq=False)
+class CloseUnknownRequest:
+    """Close orders of unclear outcome that the broker never saw."""
+
+    order_ids: Sequence[str]
+    why: str
+    claim: Fence
+    answer: Future[None]
+
+
+SendersRequest = IntentRequest | DeliveryRequest | ReconciledRequest | CloseUnknownRequest
+"""What only the account's sender may ask."""
+
 Request = (
     SubmitRequest
     | EvaluateRequest
@@ -141,4 +190,8 @@ Request = (
     | CancelRequest
     | TradingStateRequest
     | WatchRequest
+    | HoldingsRequest
+    | ReconciledRequest
+    | AcceptDifferenceRequest
+    | CloseUnknownRequest
 )

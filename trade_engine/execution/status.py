@@ -66,6 +66,7 @@ class StatusReader:
             self._value(found, state, quotes)
             if controls is not None:
                 _name_states(found, state, controls | gate.latched)
+            found.differences = list(state.differences.values())
         if not found.gate_open and not found.gate_reason:
             found.gate_reason = "a store does not answer"
         return found
@@ -135,6 +136,8 @@ def _name_states(
         for each in (controls | state.trading).values()
         if each.state is not TradingState.ACTIVE
     ]
+    if state.disagreement is not None:
+        standing.append(state.disagreement)
     found.scope_states = sorted(standing, key=lambda each: str(each.scope))
     covering = [each for each in standing if each.scope.covers(found.account_id, "", "")]
     worst = strictest(covering)

@@ -18,17 +18,24 @@ from trade_engine.audit.replay import Replay
 from trade_engine.audit.verify import Verification
 from trade_engine.domain.account import GENESIS_HASH
 from trade_engine.domain.decision import Outcome
+from trade_engine.domain.difference import Difference, DifferenceKind
 from trade_engine.domain.execution import ExecType
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.position import Position
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
+from trade_engine.execution.commands import AcceptDifferenceCommand
 from trade_engine.execution.decisions import decide_again, decide_signal
+from trade_engine.execution.differences import accept_difference, note_differences
 from trade_engine.execution.fills import book_report
 from trade_engine.execution.order_changes import intend, request_cancel, set_trading_state
 from trade_engine.portfolio.ledger import book
 
 D = Decimal
+DIFFERENCE = Difference(
+    DifferenceKind.POSITION, "AAPL", "-5", "15", "20", "5 more are held there", NOW_NS
+)
+ACCEPTANCE = AcceptDifferenceCommand("main", "POSITION:AAPL", "bought by hand", "olga", "r-2")
 Payload = dict[str, Any]
 
 
@@ -66,6 +73,8 @@ def traded() -> Ledgered:
         order = batch.state.orders[sold.order_id]
         book_report(batch, "paper", fill(order, "e-3", 15, "110.5"), order)
         request_cancel(batch, batch.state.orders[queued.order_id], "r", "enough", "olga")
+        note_differences(batch, "paper", [DIFFERENCE])
+        accept_difference(batch, ACCEPTANCE)
     return account
 
 
@@ -135,6 +144,15 @@ def test_a_record_that_holds_is_clean(audit: Audit) -> None:
         EntryKind.REPORT_QUARANTINED,
     }
     assert audit.state.positions["momentum", "AAPL"].quantity == -5
+
+
+def test_differences_are_what_was_last_found_and_accepted(audit: Audit) -> None:
+    audit.state.differences = {}
+    assert "the differences with the broker" in str(audit.verify().faults[0])
+    found = audit.entry(EntryKind.RECONCILIATION)
+    audit.payload(found, lambda payload: payload["differences"].clear())
+    audit.reseal()
+    assert any("was accepted, never found" in str(each) for each in audit.verify().faults)
 
 
 def test_it_knows_the_executions_of_each_broker(audit: Audit) -> None:

@@ -1,0 +1,32 @@
+"""An audit of a running engine's account: the journal walked, the tables held against it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.support.trading import ACCOUNT
+from trade_engine.audit.replay import Replay
+from trade_engine.audit.verify import Verification
+from trade_engine.execution.decisions import decide_again
+from trade_engine.execution.ports import OrderFilter
+from trade_engine.portfolio.ledger import book
+from trade_engine.wiring import Running
+
+
+async def audit(run: Running) -> Counter[str]:
+    """Walk the journal, hold the tables against it, decide everything again: no fault."""
+    verification, replay = Verification(ACCOUNT, book), Replay(decide_again)
+    after = 0
+    while entries := await run.engine.queries.entries(ACCOUNT, after, 500):
+        for entry in entries:
+            verification.take(entry)
+            replay.take(entry)
+        after = entries[-1].sequence
+    state = await run.record.load(ACCOUNT)
+    assert state is not None
+    orders = await run.engine.queries.list_orders(ACCOUNT, OrderFilter(), None, 100_000)
+    executions = await run.record.booked(ACCOUNT, "paper", sorted(verification.exec_ids("paper")))
+    verification.compare(state, orders, {("paper", exec_id) for exec_id in executions})
+    assert verification.findings.faults == []
+    assert replay.findings.faults == []
+    return verification.findings.counts

@@ -1,0 +1,114 @@
+"""Orders out against decisions approved: the last step before the broker.
+
+It knows nothing of how an order came to be handed over. It keeps what the record committed (the
+bytes of the decision's journal entry), and lets an order go only if such an entry approved exactly
+this one, and only once: a second time needs a committed return to QUEUED in between. One order too
+many goes nowhere, nor does anything handed over with it; whoever asked is told, and halts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from trade_engine.domain.errors import EngineError
+from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.money import optional_text, text
+from trade_engine.domain.order import ApprovedOrder, DeliveryState, Order
+from trade_engine.execution.ports import Broker, Commit, Delivery, RecordStore
+
+Terms = dict[str, str | None]
+
+
+class OrdersOutExceed(EngineError):
+    """An order was about to go out that no committed decision approved, or a second time."""
+
+    reason = "ORDERS_OUT_EXCEED"
+
+
+class OrdersOut:
+    """The only way from the engine to a broker, for the orders of one account."""
+
+    def __init__(self, broker: Broker, record: RecordStore) -> None:
+        self._broker = broker
+        self._record = record
+        self._approved: dict[str, bytes] = {}
+        self._out: set[str] = set()
+
+    def take(self, commit: Commit) -> None:
+        """Learn what was committed: approvals, and orders that certainly did not leave."""
+        approving = {row.sequence: row.order_id for row in commit.decisions if row.order_id}
+        if approving:
+            for entry in commit.entries:
+                if entry.kind is EntryKind.DECISION and entry.sequence in approving:
+                    self._approved[approving[entry.sequence]] = entry.payload
+        for order in commit.orders:
+            if order.delivery is DeliveryState.QUEUED or not order.is_open:
+                self._out.discard(order.order_id)
+            if not order.is_open:
+                self._approved.pop(order.order_id, None)
+
+    def forget(self) -> None:
+        """The lease is gone: who holds it now learns what is out by asking the broker."""
+        self._approved.clear()
+        self._out.clear()
+
+    async def send(self, orders: Sequence[Order]) -> list[Delivery]:
+        """Hand orders to the broker, if all of them were approved and none has gone before.
+
+        Raises:
+            OrdersOutExceed: one was not, or has; nothing was handed over.
+            StoreUnavailable: an approval of another process could not be read; nor was anything.
+        """
+        asked: set[str] = set()
+        for order in orders:
+            if order.order_id in self._out or order.order_id in asked:
+                raise OrdersOutExceed(
+                    f"order {order.order_id} was about to be handed to {self._broker.name} a second"
+                    " time",
+                    account_id=order.account_id,
+                    order_id=order.order_id,
+                )
+            asked.add(order.order_id)
+            _compare(order, await self._approval(order))
+        for order_id in asked:
+            self._approved.pop(order_id, None)
+        self._out |= asked
+        return await self._broker.send([ApprovedOrder(order) for order in orders])
+
+    async def _approval(self, order: Order) -> Terms | None:
+        """What the journal says was approved under this order's id; None: nothing."""
+        payload = self._approved.get(order.order_id)
+        if payload is not None:
+            return orjson.loads(payload)["decision"]["order"]  # type: ignore[no-any-return]
+        decisions = await self._record.find_decisions(order.account_id, [order.signal_id])
+        decision = decisions.get(order.signal_id)
+        return decision.order.to_json() if decision and decision.order else None
+
+
+def _compare(order: Order, approved: Terms | None) -> None:
+    going: Terms = {
+        "order_id": order.order_id,
+        "account_id": order.account_id,
+        "symbol": order.symbol,
+        "side": order.side.value,
+        "ord_type": order.ord_type.value,
+        "time_in_force": order.time_in_force.value,
+        "order_qty": text(order.order_qty),
+        "price": optional_text(order.price),
+        "broker": order.broker,
+    }
+    differs = [name for name in going if approved is None or approved[name] != going[name]]
+    if differs:
+        what = (
+            "that no decision approved"
+            if approved is None
+            else "with other terms than were approved: "
+            + ", ".join(f"{name} {going[name]}, not {approved[name]}" for name in differs)
+        )
+        raise OrdersOutExceed(
+            f"order {order.order_id} was about to be handed to {order.broker} {what}",
+            account_id=order.account_id,
+            order_id=order.order_id,
+        )
