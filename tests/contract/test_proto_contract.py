@@ -60,6 +60,7 @@ SERVICES = {
         "Halt": UNARY,
         "Resume": UNARY,
         "GetStatus": UNARY,
+        "AcceptDifference": UNARY,
         "CancelAllOrders": UNARY,
         "FlattenPositions": UNARY,
         "GetLimits": UNARY,

@@ -13,6 +13,7 @@ from google.protobuf import json_format
 
 from tests.support.api_server import Serving, serving, told, until
 from tests.support.memory_engine import START_NS
+from trade_engine.domain.difference import Difference, DifferenceKind
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.market import Quote
 from trade_engine.domain.position import Position
@@ -23,7 +24,12 @@ from trade_engine.domain.trading_state import (
     ScopeState,
     TradingState,
 )
-from trade_engine.execution.commands import HaltCauseStands, HaltCommand, ResumeCommand
+from trade_engine.execution.commands import (
+    AcceptDifferenceCommand,
+    HaltCauseStands,
+    HaltCommand,
+    ResumeCommand,
+)
 from trade_engine.v1 import control_service_pb2 as pb
 from trade_engine.v1 import portfolio_service_pb2
 
@@ -266,3 +272,56 @@ async def test_what_is_not_served_yet_says_so(
     assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED_YET")
     assert error.metadata == {"rpc": rpc}
     assert error.message.startswith(f"{rpc} is not served by this release.")
+
+
+# ---- differences with a broker ------------------------------------------------------------------
+
+DIFFERENCE = Difference(
+    DifferenceKind.POSITION, "AAPL", "100", "107", "7", "107 are held there", START_NS
+)
+
+
+async def test_a_difference_is_listed_and_accepted(api: Serving) -> None:
+    api.engine.differences[DIFFERENCE.difference_id] = DIFFERENCE
+    told = (await api.control.GetStatus(pb.GetStatusRequest())).accounts[0].differences
+    assert [(each.difference_id, each.ours, each.theirs) for each in told] == [
+        ("POSITION:AAPL", "100", "107")
+    ]
+    assert not told[0].HasField("accept_time")
+    answer = await api.control.AcceptDifference(
+        pb.AcceptDifferenceRequest(
+            difference_id="POSITION:AAPL", reason="bought by hand", request_id="r-1"
+        )
+    )
+    assert api.engine.acceptances == [
+        AcceptDifferenceCommand("main", "POSITION:AAPL", "bought by hand", "anonymous", "r-1")
+    ]
+    assert (answer.difference.operator, answer.difference.reason) == ("anonymous", "bought by hand")
+    assert answer.difference.accept_time.ToNanoseconds() == START_NS + 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.AcceptDifferenceRequest(difference_id="POSITION:AAPL"), "reason"),
+        (pb.AcceptDifferenceRequest(reason="r"), "difference_id"),
+        (pb.AcceptDifferenceRequest(difference_id="x" * 201, reason="r"), "difference_id"),
+        (pb.AcceptDifferenceRequest(difference_id="POSITION:AAPL\n", reason="r"), "difference_id"),
+    ],
+    ids=["no reason", "no name", "too long", "not printable"],
+)
+async def test_an_acceptance_says_what_and_why(
+    api: Serving, request_: pb.AcceptDifferenceRequest, field: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await api.control.AcceptDifference(request_)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field in (caught.value.details() or "")
+
+
+async def test_a_difference_that_is_none_cannot_be_accepted(api: Serving) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await api.control.AcceptDifference(
+            pb.AcceptDifferenceRequest(difference_id="POSITION:IBM", reason="r")
+        )
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from trade_engine.domain.decision import CheckResult, Decision, Outcome, Sizing
+from trade_engine.domain.difference import Difference
 from trade_engine.domain.errors import (
     EngineError,
     NotFound,
@@ -37,6 +38,7 @@ from trade_engine.domain.position import Position
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState, TradingState
 from trade_engine.execution.commands import (
+    AcceptDifferenceCommand,
     AccountStatus,
     Answer,
     EngineStatus,
@@ -192,6 +194,8 @@ class MemoryEngine:
         self._tasks: set[asyncio.Task[Answer]] = set()
         self.halts: list[HaltCommand] = []
         self.resumes: list[ResumeCommand] = []
+        self.differences: dict[str, Difference] = {}
+        self.acceptances: list[AcceptDifferenceCommand] = []
         self.cancels: list[tuple[str, str, str, str, str]] = []
         self.remaining: list[ScopeState] = []
         self.quotes_known: dict[str, Quote] = {}
@@ -258,6 +262,14 @@ class MemoryEngine:
         await self._pause()
         return ResumeResult(sequences={"main": 8}, remaining=self.remaining)
 
+    async def accept_difference(self, command: AcceptDifferenceCommand) -> Difference:
+        self.acceptances.append(command)
+        await self._pause()
+        found = self.differences.get(command.difference_id)
+        if found is None:
+            raise NotFound("difference", difference_id=command.difference_id)
+        return found.accepted(START_NS + 1, command.operator, command.reason)
+
     async def status(self, account_id: str) -> EngineStatus:
         await self._pause()
         account = AccountStatus(
@@ -279,6 +291,7 @@ class MemoryEngine:
             limits_version="v1",
             broker="paper",
             sender="replica-1",
+            differences=list(self.differences.values()),
         )
         return EngineStatus("0.1.0", "replica-1", [account], postgres="ok", redis="no answer")
 

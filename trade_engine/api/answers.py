@@ -12,6 +12,7 @@ from typing import Any
 
 from trade_engine.domain.clock import NS_PER_S
 from trade_engine.domain.decision import Decision, Outcome
+from trade_engine.domain.difference import Difference
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import optional_text, text
@@ -185,6 +186,22 @@ def status_message(status: EngineStatus) -> control_service_pb2.GetStatusRespons
         replica_id=status.replica_id,
         accounts=[_account_status(each) for each in status.accounts],
         stores=control_service_pb2.StoreHealth(postgres=status.postgres, redis=status.redis),
+    )
+
+
+def difference_message(difference: Difference) -> control_service_pb2.Difference:
+    """Translate a difference with a broker."""
+    at_ns = difference.accepted_at_ns
+    return control_service_pb2.Difference(
+        difference_id=difference.difference_id,
+        kind=difference.kind.value,
+        ours=difference.ours,
+        theirs=difference.theirs,
+        message=difference.message,
+        find_time=_timestamp(difference.found_at_ns),
+        accept_time=_timestamp(at_ns) if at_ns else None,
+        operator=difference.accepted_by,
+        reason=difference.accepted_because,
     )
 
 
@@ -364,4 +381,5 @@ def _account_status(status: AccountStatus) -> control_service_pb2.AccountStatus:
         limits_version=status.limits_version,
         broker=status.broker,
         sender=status.sender,
+        differences=[difference_message(each) for each in status.differences],
     )

@@ -27,7 +27,7 @@ from trade_engine.domain.signal import (
     checked_symbol,
 )
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
-from trade_engine.execution.commands import HaltCommand, ResumeCommand
+from trade_engine.execution.commands import AcceptDifferenceCommand, HaltCommand, ResumeCommand
 from trade_engine.v1 import (
     control_service_pb2,
     decision_pb2,
@@ -43,6 +43,7 @@ EQUITY_FRACTION_MAX = Decimal(10)
 """No target may be more than ten times the equity: past it lies a typing error."""
 REASON_CHARS_MAX = 500
 SOURCE_CHARS_MAX = 64
+DIFFERENCE_ID_CHARS_MAX = 200
 SYMBOLS_MAX = 500
 YEAR_10000_S = 253_402_300_800
 """The first second that RFC 3339 cannot write."""
@@ -171,6 +172,27 @@ def resume_of(request: control_service_pb2.ResumeRequest, operator: str) -> Resu
         operator=operator,
         request_id=read(optional_id, request.request_id, "request_id"),
         override=request.override,
+    )
+    reader.done()
+    return command
+
+
+def accept_difference_of(
+    request: control_service_pb2.AcceptDifferenceRequest, default_account: str, operator: str
+) -> AcceptDifferenceCommand:
+    """Read what difference is accepted, and why.
+
+    Raises:
+        InvalidFields: every bad field is named.
+    """
+    reader = Reader()
+    read = reader.read
+    command = AcceptDifferenceCommand(
+        account_id=read(checked_id, request.account_id or default_account, "account_id"),
+        difference_id=read(_difference_id, request.difference_id, "difference_id"),
+        reason=read(_required_reason, request.reason, "reason"),
+        operator=operator,
+        request_id=read(optional_id, request.request_id, "request_id"),
     )
     reader.done()
     return command
@@ -377,6 +399,12 @@ def _required_reason(given: str, field: str) -> str:
     if not given.strip():
         raise InvalidField(field, "", f"at most {REASON_CHARS_MAX} printable characters")
     return optional_reason(given, field)
+
+
+def _difference_id(given: str, field: str) -> str:
+    if not given:
+        raise InvalidField(field, given, "the name of a difference, as GetStatus gives it")
+    return _text(given, field, DIFFERENCE_ID_CHARS_MAX)
 
 
 def _text(given: str, field: str, chars_max: int) -> str:

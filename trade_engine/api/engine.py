@@ -7,10 +7,12 @@ from decimal import Decimal
 from typing import Protocol
 
 from trade_engine.domain.decision import Decision
+from trade_engine.domain.difference import Difference
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import Order
 from trade_engine.domain.signal import Signal
 from trade_engine.execution.commands import (
+    AcceptDifferenceCommand,
     Answer,
     EngineStatus,
     HaltCommand,
@@ -72,6 +74,13 @@ class EnginePort(Protocol):
 
         Raises:
             HaltCauseStands, RequestIdConflict, StoreUnavailable.
+        """
+
+    async def accept_difference(self, command: AcceptDifferenceCommand) -> Difference:
+        """Take a difference between an account and its broker as it is.
+
+        Raises:
+            NotFound, DifferenceNotAcceptable, StoreUnavailable.
         """
 
     async def status(self, account_id: str) -> EngineStatus:

@@ -27,7 +27,11 @@ from trade_engine.domain.errors import (
     StoreUnavailable,
     SubscriberLagged,
 )
-from trade_engine.execution.commands import HaltCauseStands, RequestIdConflict
+from trade_engine.execution.commands import (
+    DifferenceNotAcceptable,
+    HaltCauseStands,
+    RequestIdConflict,
+)
 from trade_engine.v1 import signal_service_pb2
 
 DOMAIN = "trade-engine"
@@ -101,6 +105,7 @@ _TREATMENTS: dict[type[EngineError], Treatment] = {
     RequestIdConflict: Treatment(grpc.StatusCode.ALREADY_EXISTS),
     OrderNotOpen: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
     HaltCauseStands: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
+    DifferenceNotAcceptable: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
     SequenceAhead: Treatment(grpc.StatusCode.OUT_OF_RANGE),
     SubscriberLagged: Treatment(grpc.StatusCode.RESOURCE_EXHAUSTED),
     QueueFull: Treatment(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_ms=50),

@@ -43,6 +43,16 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
         result = await self._in_flight.finish(self._engine.resume(command))
         return answers.resume_message(result)
 
+    async def AcceptDifference(
+        self, request: pb.AcceptDifferenceRequest, context: Context
+    ) -> pb.AcceptDifferenceResponse:
+        """Take a difference with the broker as it is."""
+        caller = self._caller
+        command = convert.accept_difference_of(request, caller.default_account, caller.name)
+        known(self._engine, command.account_id)
+        accepted = await self._in_flight.finish(self._engine.accept_difference(command))
+        return pb.AcceptDifferenceResponse(difference=answers.difference_message(accepted))
+
     async def GetStatus(
         self, request: pb.GetStatusRequest, context: Context
     ) -> pb.GetStatusResponse:

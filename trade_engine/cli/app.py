@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from trade_engine import __version__
-from trade_engine.cli import audit, control, demo, orders, quotes, server, signals
+from trade_engine.cli import audit, control, demo, differences, orders, quotes, server, signals
 from trade_engine.cli.output import complain
 from trade_engine.client import TradeEngineError
 from trade_engine.domain.errors import EngineError, StoreUnavailable
@@ -123,6 +123,13 @@ _add(
 )
 _add(app, "resume", control.resume, 'resume --global --reason "feed is mended"')
 _add(app, "status", control.status, "status", "status --json")
+_add(app, "differences", differences.differences, "differences", "differences --json")
+_add(
+    app,
+    "accept",
+    differences.accept,
+    'accept POSITION:AAPL --reason "bought by hand at the desk"',
+)
 _add(quotes_app, "get", quotes.get, "quotes get AAPL IBM")
 _add(
     quotes_app,

@@ -17,6 +17,7 @@ from trade_engine.client.synchronous import TradeEngineClient
 from trade_engine.client.watching import Event
 from trade_engine.v1.control_service_pb2 import (
     AccountStatus,
+    Difference,
     GetStatusResponse,
     HaltResponse,
     HaltResult,
@@ -52,6 +53,7 @@ __all__ = [
     "CheckResult",
     "Decision",
     "DeliveryState",
+    "Difference",
     "Event",
     "ExecType",
     "ExecutionReport",

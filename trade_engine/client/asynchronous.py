@@ -273,6 +273,15 @@ class AsyncTradeEngineClient:
             calls.resume(scope, reason, override=override, request_id=request_id)
         )
 
+    async def accept_difference(
+        self, difference_id: str, reason: str, *, account_id: str = "", request_id: str = ""
+    ) -> control_service_pb2.Difference:
+        """Take a difference between an account and its broker as it is."""
+        account_id, request_id = account_id or self._account_id, request_id or self._new_id()
+        return await self._call(
+            calls.accept_difference(account_id, difference_id, reason, request_id=request_id)
+        )
+
     async def status(self, account_id: str = "") -> control_service_pb2.GetStatusResponse:
         """How the engine and an account stand; "" is every account."""
         return await self._call(calls.status(account_id))

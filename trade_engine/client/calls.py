@@ -236,6 +236,22 @@ def resume(
     )
 
 
+def accept_difference(
+    account_id: str, difference_id: str, reason: str, *, request_id: str
+) -> Call[control_service_pb2.Difference]:
+    """AcceptDifference."""
+    return Call(
+        lambda stubs: stubs.control.AcceptDifference,
+        control_service_pb2.AcceptDifferenceRequest(
+            account_id=account_id,
+            difference_id=difference_id,
+            reason=reason,
+            request_id=request_id,
+        ),
+        lambda answer: answer.difference,
+    )
+
+
 def status(account_id: str) -> Call[control_service_pb2.GetStatusResponse]:
     """GetStatus."""
     return Call(

@@ -408,6 +408,7 @@ class AccountStatus(_message.Message):
     LIMITS_VERSION_FIELD_NUMBER: _builtins.int
     BROKER_FIELD_NUMBER: _builtins.int
     SENDER_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     trading_state: Global___TradingState.ValueType
@@ -448,6 +449,10 @@ class AccountStatus(_message.Message):
     def scope_states(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScopeState]:
         """Every scope that is not ACTIVE and that this account's orders may fall under."""
 
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]:
+        """What does not agree with the broker, as last compared; the accepted ones too."""
+
     def __init__(
         self,
         *,
@@ -469,14 +474,133 @@ class AccountStatus(_message.Message):
         limits_version: _builtins.str = ...,
         broker: _builtins.str = ...,
         sender: _builtins.str = ...,
+        differences: _abc.Iterable[Global___Difference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "broker", b"broker", "cash", b"cash", "equity", b"equity", "gate_open", b"gate_open", "gate_reason", b"gate_reason", "gross_exposure", b"gross_exposure", "in_doubt_orders", b"in_doubt_orders", "limits_version", b"limits_version", "open_orders", b"open_orders", "queued_orders", b"queued_orders", "realized_pnl", b"realized_pnl", "redis_sequence", b"redis_sequence", "scope_states", b"scope_states", "sender", b"sender", "sequence", b"sequence", "trading_state", b"trading_state", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "broker", b"broker", "cash", b"cash", "differences", b"differences", "equity", b"equity", "gate_open", b"gate_open", "gate_reason", b"gate_reason", "gross_exposure", b"gross_exposure", "in_doubt_orders", b"in_doubt_orders", "limits_version", b"limits_version", "open_orders", b"open_orders", "queued_orders", b"queued_orders", "realized_pnl", b"realized_pnl", "redis_sequence", b"redis_sequence", "scope_states", b"scope_states", "sender", b"sender", "sequence", b"sequence", "trading_state", b"trading_state", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountStatus: _TypeAlias = AccountStatus  # noqa: Y015
+
+@_typing.final
+class Difference(_message.Message):
+    """A difference between an account's record and what its broker says it holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OURS_FIELD_NUMBER: _builtins.int
+    THEIRS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIND_TIME_FIELD_NUMBER: _builtins.int
+    ACCEPT_TIME_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    difference_id: _builtins.str
+    """Its name within the account, such as "POSITION:AAPL": its kind, and what it is about."""
+    kind: _builtins.str
+    """What differs, in one word: UNRECONCILED (the broker could not be asked), ORDER_UNKNOWN_HERE,
+    ORDER_UNKNOWN_THERE, ORDER_CLOSED_HERE, CUM_QTY, EXECUTION or POSITION.
+    """
+    ours: _builtins.str
+    """What the record says; a decimal string for quantities."""
+    theirs: _builtins.str
+    """What the broker says."""
+    message: _builtins.str
+    """All of it in a sentence."""
+    operator: _builtins.str
+    """Who accepted it: the name in the credentials."""
+    reason: _builtins.str
+    """Why it was accepted."""
+    @_builtins.property
+    def find_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was found."""
+
+    @_builtins.property
+    def accept_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was accepted; absent while it stands, and holds the account."""
+
+    def __init__(
+        self,
+        *,
+        difference_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        ours: _builtins.str = ...,
+        theirs: _builtins.str = ...,
+        message: _builtins.str = ...,
+        find_time: _timestamp_pb2.Timestamp | None = ...,
+        accept_time: _timestamp_pb2.Timestamp | None = ...,
+        operator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "find_time", b"find_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "difference_id", b"difference_id", "find_time", b"find_time", "kind", b"kind", "message", b"message", "operator", b"operator", "ours", b"ours", "reason", b"reason", "theirs", b"theirs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Difference: _TypeAlias = Difference  # noqa: Y015
+
+@_typing.final
+class AcceptDifferenceRequest(_message.Message):
+    """The request of AcceptDifference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Optional. The account; empty: the default of the credentials."""
+    difference_id: _builtins.str
+    """Required. The difference, by its name in GetStatus."""
+    reason: _builtins.str
+    """Required. Why, in words, for the journal; at most 500 characters."""
+    request_id: _builtins.str
+    """Optional. The idempotency key of this request, chosen by the client."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        difference_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "difference_id", b"difference_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptDifferenceRequest: _TypeAlias = AcceptDifferenceRequest  # noqa: Y015
+
+@_typing.final
+class AcceptDifferenceResponse(_message.Message):
+    """The response of AcceptDifference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def difference(self) -> Global___Difference:
+        """The difference, accepted."""
+
+    def __init__(
+        self,
+        *,
+        difference: Global___Difference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptDifferenceResponse: _TypeAlias = AcceptDifferenceResponse  # noqa: Y015
 
 @_typing.final
 class StoreHealth(_message.Message):

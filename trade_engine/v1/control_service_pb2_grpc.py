@@ -55,6 +55,11 @@ class ControlServiceStub:
                 request_serializer=trade__engine_dot_v1_dot_control__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=trade__engine_dot_v1_dot_control__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.AcceptDifference = channel.unary_unary(
+                '/trade_engine.v1.ControlService/AcceptDifference',
+                request_serializer=trade__engine_dot_v1_dot_control__service__pb2.AcceptDifferenceRequest.SerializeToString,
+                response_deserializer=trade__engine_dot_v1_dot_control__service__pb2.AcceptDifferenceResponse.FromString,
+                _registered_method=True)
         self.CancelAllOrders = channel.unary_unary(
                 '/trade_engine.v1.ControlService/CancelAllOrders',
                 request_serializer=trade__engine_dot_v1_dot_control__service__pb2.CancelAllOrdersRequest.SerializeToString,
@@ -143,6 +148,20 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AcceptDifference(self, request, context):
+        """Takes a difference between an account and its broker as it is, for a reason that the journal
+        keeps. The account, which is held while a difference stands, goes on when none does. An accepted
+        difference stays accepted as long as it says the same; an order that the broker does not know
+        any more is closed by this. Retry freely: one that is accepted already is left as it is.
+
+        NOT_FOUND           DIFFERENCE_NOT_FOUND     {"difference_id": "POSITION:AAPL"}
+        FAILED_PRECONDITION DIFFERENCE_NOT_ACCEPTABLE {"difference_id": "UNRECONCILED"}: the broker
+        could not be asked; mend that
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelAllOrders(self, request, context):
         """Cancels every open order of a scope, sent or not, and leaves its trading state as it is. For
         orders not to follow, halt first. Retry freely: what is canceled or pending is not asked again.
@@ -216,6 +235,11 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=trade__engine_dot_v1_dot_control__service__pb2.GetStatusRequest.FromString,
                     response_serializer=trade__engine_dot_v1_dot_control__service__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'AcceptDifference': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptDifference,
+                    request_deserializer=trade__engine_dot_v1_dot_control__service__pb2.AcceptDifferenceRequest.FromString,
+                    response_serializer=trade__engine_dot_v1_dot_control__service__pb2.AcceptDifferenceResponse.SerializeToString,
             ),
             'CancelAllOrders': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelAllOrders,
@@ -330,6 +354,33 @@ class ControlService:
             '/trade_engine.v1.ControlService/GetStatus',
             trade__engine_dot_v1_dot_control__service__pb2.GetStatusRequest.SerializeToString,
             trade__engine_dot_v1_dot_control__service__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptDifference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trade_engine.v1.ControlService/AcceptDifference',
+            trade__engine_dot_v1_dot_control__service__pb2.AcceptDifferenceRequest.SerializeToString,
+            trade__engine_dot_v1_dot_control__service__pb2.AcceptDifferenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

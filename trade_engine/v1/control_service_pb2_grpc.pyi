@@ -79,6 +79,16 @@ class ControlServiceStub:
 
         NOT_FOUND           ACCOUNT_NOT_FOUND        {"account_id": "mian"}
     """
+    AcceptDifference: _grpc.UnaryUnaryMultiCallable[_control_service_pb2.AcceptDifferenceRequest, _control_service_pb2.AcceptDifferenceResponse]
+    """Takes a difference between an account and its broker as it is, for a reason that the journal
+    keeps. The account, which is held while a difference stands, goes on when none does. An accepted
+    difference stays accepted as long as it says the same; an order that the broker does not know
+    any more is closed by this. Retry freely: one that is accepted already is left as it is.
+
+        NOT_FOUND           DIFFERENCE_NOT_FOUND     {"difference_id": "POSITION:AAPL"}
+        FAILED_PRECONDITION DIFFERENCE_NOT_ACCEPTABLE {"difference_id": "UNRECONCILED"}: the broker
+                                                     could not be asked; mend that
+    """
     CancelAllOrders: _grpc.UnaryUnaryMultiCallable[_control_service_pb2.CancelAllOrdersRequest, _control_service_pb2.CancelAllOrdersResponse]
     """Cancels every open order of a scope, sent or not, and leaves its trading state as it is. For
     orders not to follow, halt first. Retry freely: what is canceled or pending is not asked again.
@@ -166,6 +176,16 @@ class ControlServiceAsyncStub(ControlServiceStub):
     store is down, and says so; numbers that cannot be had are empty. Retry freely.
 
         NOT_FOUND           ACCOUNT_NOT_FOUND        {"account_id": "mian"}
+    """
+    AcceptDifference: _aio.UnaryUnaryMultiCallable[_control_service_pb2.AcceptDifferenceRequest, _control_service_pb2.AcceptDifferenceResponse]  # type: ignore[assignment]
+    """Takes a difference between an account and its broker as it is, for a reason that the journal
+    keeps. The account, which is held while a difference stands, goes on when none does. An accepted
+    difference stays accepted as long as it says the same; an order that the broker does not know
+    any more is closed by this. Retry freely: one that is accepted already is left as it is.
+
+        NOT_FOUND           DIFFERENCE_NOT_FOUND     {"difference_id": "POSITION:AAPL"}
+        FAILED_PRECONDITION DIFFERENCE_NOT_ACCEPTABLE {"difference_id": "UNRECONCILED"}: the broker
+                                                     could not be asked; mend that
     """
     CancelAllOrders: _aio.UnaryUnaryMultiCallable[_control_service_pb2.CancelAllOrdersRequest, _control_service_pb2.CancelAllOrdersResponse]  # type: ignore[assignment]
     """Cancels every open order of a scope, sent or not, and leaves its trading state as it is. For
@@ -269,6 +289,22 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         store is down, and says so; numbers that cannot be had are empty. Retry freely.
 
             NOT_FOUND           ACCOUNT_NOT_FOUND        {"account_id": "mian"}
+        """
+
+    @_abc_1.abstractmethod
+    def AcceptDifference(
+        self,
+        request: _control_service_pb2.AcceptDifferenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_service_pb2.AcceptDifferenceResponse, _abc.Awaitable[_control_service_pb2.AcceptDifferenceResponse]]:
+        """Takes a difference between an account and its broker as it is, for a reason that the journal
+        keeps. The account, which is held while a difference stands, goes on when none does. An accepted
+        difference stays accepted as long as it says the same; an order that the broker does not know
+        any more is closed by this. Retry freely: one that is accepted already is left as it is.
+
+            NOT_FOUND           DIFFERENCE_NOT_FOUND     {"difference_id": "POSITION:AAPL"}
+            FAILED_PRECONDITION DIFFERENCE_NOT_ACCEPTABLE {"difference_id": "UNRECONCILED"}: the broker
+                                                         could not be asked; mend that
         """
 
     @_abc_1.abstractmethod

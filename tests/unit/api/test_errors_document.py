@@ -11,7 +11,7 @@ from trade_engine.api.errors import _TREATMENTS, Internal
 from trade_engine.domain.errors import InvalidField, InvalidFields, NotFound
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "errors.md").read_text()
-FOUND_KINDS = ("ACCOUNT", "DECISION", "ORDER")
+FOUND_KINDS = ("ACCOUNT", "DECISION", "DIFFERENCE", "ORDER")
 
 
 def documented() -> dict[str, tuple[str, str]]:
