@@ -334,6 +334,28 @@ async def test_an_execution_booked_before_is_a_duplicate_and_nothing_is_written(
     assert await record.booked(ACCOUNT, "paper", []) == set()
 
 
+async def test_an_amended_fill_takes_its_new_numbers_and_keeps_its_place(
+    record: PostgresRecord, state: AccountState
+) -> None:
+    first = fills(state, 1, 2)
+    await record.commit(first)
+    moved(state, first)
+    [one, two] = await record.find_fills(ACCOUNT, "momentum-v1", "AAPL")
+    assert [each.amended_by for each in (one, two)] == [[], []]
+    one.last_qty, one.last_px, one.commission = Decimal("7.5"), Decimal(3), Decimal(0)
+    one.amended_by = ["c-1", "c-2"]
+    amending = decisions(state, signal(1))
+    amending.amended = [one]
+    assert await record.commit(amending) is Committed.DONE
+    assert await record.find_fills(ACCOUNT, "momentum-v1", "AAPL") == [one, two]
+    assert await record.find_fills(ACCOUNT, "momentum-v1", "IBM") == []
+    lost = decisions(state, signal(2))
+    lost.amended = [two]
+    two.last_qty = Decimal(1)
+    assert await record.commit(lost) is Committed.LOST_RACE
+    assert await record.find_fills(ACCOUNT, "momentum-v1", "AAPL") != [one, two]
+
+
 async def test_a_fill_is_written_exactly(
     record: PostgresRecord, state: AccountState, side_door: SideDoor
 ) -> None:
@@ -341,7 +363,7 @@ async def test_a_fill_is_written_exactly(
     cursor = await side_door.execute("SELECT * FROM fills")
     assert await cursor.fetchall() == [
         (ACCOUNT, "paper", "exec-7", "order-1", 2, "momentum-v1", "AAPL", "BUY",
-         Decimal("0.000000000001"), Decimal(999999999999999), Decimal("-0.35"), START_NS)
+         Decimal("0.000000000001"), Decimal(999999999999999), Decimal("-0.35"), START_NS, None)
     ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.ports import Commit, Fence, ThrottleVerdict
+from trade_engine.execution.ports import Commit, Fence, Fill, ThrottleVerdict
 
 ALLOWED = ThrottleVerdict(allowed=True, limit=61, remaining=60, retry_after_ns=0)
 FUTURE = Instrument("ES", Decimal("0.25"), Decimal(1), "USD", "future", multiplier=Decimal(50))
@@ -56,6 +56,7 @@ class Ledgered:
         self.journal: list[JournalEntry] = [genesis]
         self.orders: dict[str, Order] = {}
         self.executions: set[tuple[str, str]] = set()
+        self.fills: list[Fill] = []
         self.commits: list[Commit] = []
 
     @contextmanager
@@ -71,6 +72,10 @@ class Ledgered:
         state = deepcopy(self.state)
         at = market(AAPL=100) if quotes is None else quotes
         batch = Batch(state, rules or rulebook(), now_ns, at, controls or {}, sender)
+        for order in self.orders.values():
+            batch.executions[order.strategy_id, order.symbol] = []
+        for each in deepcopy(self.fills):
+            batch.executions.setdefault((each.strategy_id, each.symbol), []).append(each)
         yield batch
         commit = batch.commit()
         if commit is not None:
@@ -78,6 +83,9 @@ class Ledgered:
             self.journal += commit.entries
             self.orders |= {each.order_id: deepcopy(each) for each in commit.orders}
             self.executions |= {(each.broker, each.exec_id) for each in commit.fills}
+            changed = {(each.broker, each.exec_id): each for each in commit.amended}
+            self.fills = [changed.get((each.broker, each.exec_id), each) for each in self.fills]
+            self.fills += commit.fills
         self.state = state
 
 

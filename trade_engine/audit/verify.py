@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 from trade_engine.audit.chain import entry_hash
+from trade_engine.audit.executions import Counted, Executions
 from trade_engine.audit.findings import UNREADABLE, Findings
 from trade_engine.domain.account import GENESIS_HASH, AccountState, scope_state_from_json
 from trade_engine.domain.day import Day, day_after
@@ -66,6 +67,7 @@ class Verification:
         self._orders: dict[str, dict[str, Any]] = {}
         self._positions: dict[tuple[str, str], Position] = {}
         self._executions: set[tuple[str, str]] = set()
+        self._counted = Executions()
         self._multipliers: dict[str, Decimal] = {}
         self._signals: set[str] = set()
 
@@ -203,7 +205,9 @@ class Verification:
             return
         report = ExecutionReport.from_json(payload["report"])
         if report.exec_type is ExecType.TRADE and report.last_px is not None:
-            self._take_fill(entry, payload, Order.from_json(order), report, report.last_px)
+            self._take_fill(entry, payload, Order.from_json(order), report)
+        elif report.exec_type in (ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL):
+            self._take_amendment(entry, payload, Order.from_json(order), report)
 
     def _take_roll(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
         session, before = payload["session"], self._day
@@ -230,12 +234,7 @@ class Verification:
         return self._cash + sum(held, ZERO)
 
     def _take_fill(
-        self,
-        entry: JournalEntry,
-        payload: dict[str, Any],
-        order: Order,
-        report: ExecutionReport,
-        last_px: Decimal,
+        self, entry: JournalEntry, payload: dict[str, Any], order: Order, report: ExecutionReport
     ) -> None:
         self.findings.count("fills")
         execution = (payload["broker"], report.exec_id)
@@ -243,21 +242,70 @@ class Verification:
             self.findings.add(entry.sequence, f"execution {report.exec_id} is booked a second time")
         self._executions.add(execution)
         key = (order.strategy_id, order.symbol)
+        counted = self._counted.take(payload["broker"], order.order_id, key, order.side, report)
         position = self._positions.setdefault(key, Position(*key))
-        booked = self._book(
+        if counted.last_qty:
+            booked = self._book_one(position, counted)
+            self._cash += booked.cash_change
+            self._realized_pnl += booked.realized_pnl
+            self._fees += counted.commission
+        self._check_booked(entry, payload, position)
+        self._check_filled(entry, order, counted.last_qty)
+
+    def _take_amendment(
+        self, entry: JournalEntry, payload: dict[str, Any], order: Order, report: ExecutionReport
+    ) -> None:
+        """A bust or a correction: the position moves as its fold does, if it has come before."""
+        self.findings.count("amendments")
+        broker, key = payload["broker"], (order.strategy_id, order.symbol)
+        amended = self._counted.find(broker, order.order_id, report)
+        if amended is None:
+            if "amended" in payload:
+                self.findings.add(entry.sequence, f"execution {report.exec_ref_id} was never told")
+            return
+        before, quantity = self._folded(key), amended.last_qty
+        self._counted.amend(broker, order.order_id, amended, report)
+        after = self._folded(key)
+        position = self._positions[key]
+        for name in ("quantity", "cost", "realized_pnl", "fees"):
+            moved = getattr(after, name) - getattr(before, name)
+            setattr(position, name, getattr(position, name) + moved)
+        self._realized_pnl += after.realized_pnl - before.realized_pnl
+        self._fees += after.fees - before.fees
+        self._cash += _cash_moved(after) - _cash_moved(before)
+        self._check_booked(entry, payload, position)
+        self._check_filled(entry, order, amended.last_qty - quantity)
+
+    def _folded(self, key: tuple[str, str]) -> Position:
+        """A position as its surviving executions make it."""
+        position = Position(*key)
+        for counted in self._counted.surviving(key):
+            self._book_one(position, counted)
+        return position
+
+    def _book_one(self, position: Position, counted: Counted) -> Booked:
+        return self._book(
             position,
-            order.side,
-            report.last_qty,
-            last_px,
-            report.commission,
-            self._multipliers.get(order.symbol, ONE),
+            counted.side,
+            counted.last_qty,
+            counted.last_px,
+            counted.commission,
+            self._multipliers.get(position.symbol, ONE),
         )
-        self._cash += booked.cash_change
-        self._realized_pnl += booked.realized_pnl
-        self._fees += report.commission
+
+    def _check_booked(
+        self, entry: JournalEntry, payload: dict[str, Any], position: Position
+    ) -> None:
         if position.to_json() != payload["position"] or text(self._cash) != payload["cash"]:
             self.findings.add(entry.sequence, "position or cash is not what the fills make it")
-        filled = self._filled.get(order.order_id, ZERO) + report.last_qty
+
+    def _check_filled(self, entry: JournalEntry, order: Order, more: Decimal) -> None:
+        filled = self._filled.get(order.order_id, ZERO) + more
         self._filled[order.order_id] = filled
         if order.cum_qty != filled:
             self.findings.add(entry.sequence, f"CumQty of order {order.order_id} is not its fills'")
+
+
+def _cash_moved(position: Position) -> Decimal:
+    """What a position's executions did to cash, all together."""
+    return position.realized_pnl - position.cost - position.fees

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from trade_engine.domain.decision import Decision
@@ -56,6 +56,12 @@ class Attempt:
     def evaluated_signals(self) -> list[Signal]:
         """The signals of what-ifs."""
         return [each.signal for each in self.requests if isinstance(each, EvaluateRequest)]
+
+    def execution_reports(self) -> Iterator[ExecutionReport]:
+        """The execution reports in the batch, in order."""
+        for request in self.requests:
+            if isinstance(request, ReportsRequest):
+                yield from (each for each in request.reports if isinstance(each, ExecutionReport))
 
     def exec_ids(self) -> dict[str, set[str]]:
         """The executions in the batch's reports, by broker."""

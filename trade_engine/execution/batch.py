@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from trade_engine.audit.chain import canonical, seal
-from trade_engine.domain.account import AccountState
+from trade_engine.domain.account import AccountState, PositionKey
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.limits import QUOTE_AGE
 from trade_engine.domain.market import Quote
@@ -52,6 +52,8 @@ class Batch:
         self.exposure = Exposure(state.positions.values(), state.orders.values())
         self.acts_as_sender = False
         self.alerts: list[tuple[Alert, dict[str, Any]]] = []
+        self.executions: dict[PositionKey, list[Fill]] = {}
+        """All executions of the positions that an amendment is about, in order; see `amend`."""
         self._controls = controls
         self._unit_values: dict[str, Decimal | None] = {}
         self._expected_sequence = state.sequence
@@ -60,6 +62,7 @@ class Batch:
         self._orders: dict[str, Order] = {}
         self._positions: dict[tuple[str, str], Position] = {}
         self._fills: list[Fill] = []
+        self._amended: dict[tuple[str, str], Fill] = {}
         if state.limits_version != rulebook.version:
             state.limits_version = rulebook.version
             self.write(EntryKind.LIMITS_CHANGED, rulebook.to_json())
@@ -116,6 +119,14 @@ class Batch:
     def keep_fill(self, fill: Fill) -> None:
         """Let the batch write an execution."""
         self._fills.append(fill)
+        known = self.executions.get((fill.strategy_id, fill.symbol))
+        if known is not None:
+            known.append(fill)
+
+    def keep_amended(self, fill: Fill) -> None:
+        """Let the batch write the new numbers of an execution; its own has them already."""
+        if not any(each is fill for each in self._fills):
+            self._amended[fill.broker, fill.exec_id] = fill
 
     def keep_decision(self, row: DecisionRow) -> None:
         """Let the batch write the index row of a decision."""
@@ -182,5 +193,6 @@ class Batch:
             orders=list(self._orders.values()),
             positions=list(self._positions.values()),
             fills=self._fills,
+            amended=list(self._amended.values()),
             fence=self.sender if self.acts_as_sender else None,
         )

@@ -6,17 +6,25 @@ from typing import Any
 
 from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind
-from trade_engine.domain.money import text
+from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order, OrdStatus, order_id_of
+from trade_engine.execution.amendments import executions_of, rebook
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.observer import Alert
-from trade_engine.execution.order_state import FillDelta, apply_cancel_reject, apply_report
+from trade_engine.execution.order_state import (
+    Applied,
+    Execution,
+    FillDelta,
+    apply_cancel_reject,
+    apply_report,
+)
 from trade_engine.execution.ports import Fill
 from trade_engine.execution.report_faults import printable
 from trade_engine.portfolio.ledger import book
 
 UNKNOWN_ORDER = "no order of this account has this ClOrdID"
 QUARANTINED_CHARS_MAX = 4000
+NOTHING = FillDelta(ZERO, ZERO, ZERO)
 UNSETTLED = frozenset({OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE, OrdStatus.PENDING_NEW})
 """States of an order that waits for the broker: what it claims meanwhile contradicts nothing."""
 
@@ -30,7 +38,7 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
         ignore(batch, broker, report, UNKNOWN_ORDER)
         return
     leaves_before, before = order.leaves_qty, _gist(order)
-    applied = apply_report(order, report, batch.now_ns)
+    applied = apply_report(order, report, batch.now_ns, executions_of(batch, order))
     if applied.repeats:
         return
     if not applied.accepted:
@@ -40,7 +48,8 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
         # Nothing is left to cancel: the broker has no cancel to confirm any more.
         order.ord_status = OrdStatus.FILLED
     derived = _contradicted(order, report)
-    if applied.fill_delta is None and _gist(order) == before and not derived:
+    touches = applied.fill_delta is not None or applied.amended is not None
+    if not touches and _gist(order) == before and not derived:
         return
     batch.exposure.work(order, order.leaves_qty - leaves_before)
     if applied.late_fill or applied.overfill:
@@ -59,7 +68,7 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
             claimed=report.ord_status,
             derived=derived["derived"],
         )
-    booked = _book_fill(batch, broker, order, report, applied.fill_delta)
+    booked = _book(batch, broker, order, report, applied)
     batch.write_order(
         EntryKind.EXECUTION,
         order,
@@ -143,44 +152,59 @@ def _gist(order: Order) -> tuple[object, ...]:
     )
 
 
-def _book_fill(
-    batch: Batch, broker: str, order: Order, report: ExecutionReport, fill: FillDelta | None
+def _book(
+    batch: Batch, broker: str, order: Order, report: ExecutionReport, applied: Applied
 ) -> dict[str, Any]:
-    """Book a fill; answers with what it did to position and cash, for the journal."""
-    if fill is None:
-        return {}
+    """Book what a report did to executions; answers with what that did, for the journal."""
+    if report.exec_type is ExecType.TRADE:
+        counts = applied.fill_delta or NOTHING  # busted before it came
+        return _book_fill(batch, broker, order, report, counts, applied.amended)
+    return rebook(batch, order, applied.amended) if applied.amended is not None else {}
+
+
+def _book_fill(
+    batch: Batch,
+    broker: str,
+    order: Order,
+    report: ExecutionReport,
+    counts: FillDelta,
+    amended: Execution | None,
+) -> dict[str, Any]:
+    """Book a fill for what it counts; amended: busts or corrections of it had come before it."""
     state = batch.state
-    position = state.position(order.strategy_id, order.symbol)
-    booked = book(
-        position,
-        order.side,
-        fill.last_qty,
-        fill.last_px,
-        fill.commission,
-        batch.multiplier(order.symbol),
+    fill = Fill(
+        broker=broker,
+        exec_id=report.exec_id,
+        order_id=order.order_id,
+        sequence=batch.next_sequence,
+        strategy_id=order.strategy_id,
+        symbol=order.symbol,
+        side=order.side,
+        last_qty=counts.last_qty,
+        last_px=counts.last_px,
+        commission=counts.commission,
+        transact_time_ns=report.transact_time_ns,
+        amended_by=amended.ids[1:] if amended is not None else [],
     )
-    state.cash += booked.cash_change
-    state.realized_pnl += booked.realized_pnl
-    state.fees += fill.commission
-    batch.exposure.fill(order.strategy_id, order.symbol, fill.last_qty * order.side.sign)
-    batch.keep_position(position)
-    batch.keep_fill(
-        Fill(
-            broker=broker,
-            exec_id=report.exec_id,
-            order_id=order.order_id,
-            sequence=batch.next_sequence,
-            strategy_id=order.strategy_id,
-            symbol=order.symbol,
-            side=order.side,
-            last_qty=fill.last_qty,
-            last_px=fill.last_px,
-            commission=fill.commission,
-            transact_time_ns=report.transact_time_ns,
+    batch.keep_fill(fill)
+    position, realized = state.position(order.strategy_id, order.symbol), ZERO
+    if counts.last_qty:
+        booked = book(
+            position,
+            order.side,
+            counts.last_qty,
+            counts.last_px,
+            counts.commission,
+            batch.multiplier(order.symbol),
         )
-    )
+        realized = booked.realized_pnl
+        state.cash += booked.cash_change
+        state.realized_pnl += realized
+        state.fees += counts.commission
+        batch.exposure.fill(order.strategy_id, order.symbol, counts.last_qty * order.side.sign)
+    batch.keep_position(position)
     return {
         "position": position.to_json(),
         "cash": text(state.cash),
-        "realized_pnl": text(booked.realized_pnl),
+        "realized_pnl": text(realized),
     }

@@ -31,7 +31,7 @@ from typing import TypeVar
 
 import structlog
 
-from trade_engine.domain.account import AccountState
+from trade_engine.domain.account import AccountState, PositionKey
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.errors import (
@@ -50,6 +50,7 @@ from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeState
+from trade_engine.execution.amendments import needs_executions
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import Answer
@@ -81,6 +82,7 @@ from trade_engine.execution.ports import (
     Commit,
     Committed,
     Fence,
+    Fill,
     Snapshot,
 )
 from trade_engine.execution.requests import (
@@ -391,6 +393,7 @@ class AccountGate:
             controls,
             None if attempt.fenced else self._sender(),
         )
+        batch.executions = await self._find_executions(attempt, state, closed)
         attempt.start(batch)
         if snapshot is not None:
             keep_day(batch, self._session(attempt.now_ns))
@@ -426,6 +429,19 @@ class AccountGate:
         if not missing:
             return {}
         return await self._stores.record.find_orders(self.account_id, missing)
+
+    async def _find_executions(
+        self, attempt: Attempt, state: AccountState, closed: dict[str, Order]
+    ) -> dict[PositionKey, list[Fill]]:
+        """The executions of positions that a bust or a correction is about, or may wait for."""
+        about: set[PositionKey] = set()
+        for report in attempt.execution_reports():
+            for name in named_orders(report):
+                order = state.orders.get(name) or closed.get(name)
+                if order is not None and needs_executions(order, report):
+                    about.add((order.strategy_id, order.symbol))
+        find = self._stores.record.find_fills
+        return {key: await find(self.account_id, *key) for key in sorted(about)}
 
     def _apply(
         self, attempt: Attempt, request: Request, closed: dict[str, Order], *, gate_open: bool

@@ -43,7 +43,11 @@ class DecisionRow:
 
 @dataclass(slots=True)
 class Fill:
-    """One execution as booked; deduplicated on (broker, exec_id) within an account."""
+    """One execution as it now counts; deduplicated on (broker, exec_id) within an account.
+
+    amended_by names the reports that corrected or busted it, in order; busted, all of its numbers
+    are 0. What it was at first stands in the journal, at sequence.
+    """
 
     broker: str
     exec_id: str
@@ -56,6 +60,7 @@ class Fill:
     last_px: Decimal
     commission: Decimal
     transact_time_ns: int
+    amended_by: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,8 @@ class Commit:
 
     Valid on top of `expected_sequence` only; `sequence` and `head_hash` are the account's head
     after it. orders and positions hold the final value of each that changed (orders that closed
-    among them). summary is `AccountState.summary_json()`.
+    among them); fills are new, amended are known ones with their new numbers. summary is
+    `AccountState.summary_json()`.
     """
 
     account_id: str
@@ -87,6 +93,7 @@ class Commit:
     orders: list[Order] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
+    amended: list[Fill] = field(default_factory=list)
     fence: Fence | None = None
 
 
@@ -138,6 +145,9 @@ class RecordStore(Protocol):
 
     async def find_orders(self, account_id: str, order_ids: Sequence[str]) -> dict[str, Order]:
         """These orders, open or closed; missing ids are absent."""
+
+    async def find_fills(self, account_id: str, strategy_id: str, symbol: str) -> list[Fill]:
+        """Every execution that a position is made of, in the order in which they were booked."""
 
     async def booked(self, account_id: str, broker: str, exec_ids: Sequence[str]) -> set[str]:
         """Which of these executions are booked already."""

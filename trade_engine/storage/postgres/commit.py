@@ -118,8 +118,16 @@ _COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("last_px", "numeric"),
         ("commission", "numeric"),
         ("transact_time_ns", "bigint"),
+        ("amended_by", "json"),
     ),
 }
+_AMEND = """
+    UPDATE fills AS f SET last_qty = r.last_qty, last_px = r.last_px, commission = r.commission,
+           amended_by = r.amended_by
+      FROM json_to_recordset(%(amended)s::json) AS r (broker text, exec_id text, last_qty numeric,
+           last_px numeric, commission numeric, amended_by json)
+     WHERE f.account_id = %(account_id)s::text AND f.broker = r.broker AND f.exec_id = r.exec_id
+       AND EXISTS (SELECT FROM head)"""
 _ORDER_CHANGES = (
     "order_qty", "price", "ord_status", "is_open", "delivery", "cum_qty", "leaves_qty", "cum_value",
     "broker_order_id", "cancel_requested", "text", "updated_at_ns", "last_sequence",
@@ -188,9 +196,11 @@ def statement(commit: Commit, *, opening: bool = False) -> tuple[str, dict[str, 
         parameters["positions"] = _document(map(_position, commit.positions))
     if commit.fills:
         parameters["fills"] = _document(map(_fill, commit.fills))
+    if commit.amended:
+        parameters["amended"] = _document(map(_fill, commit.amended))
     if commit.fence:
         parameters |= _fence(commit.fence)
-    tables = tuple(name for name in _COLUMNS if name in parameters)
+    tables = tuple(name for name in (*_COLUMNS, "amended") if name in parameters)
     return _sql(tables, fenced=commit.fence is not None, opening=opening), parameters
 
 
@@ -209,6 +219,8 @@ def _sql(tables: tuple[str, ...], *, fenced: bool, opening: bool) -> str:
 
 
 def _insert(table: str) -> str:
+    if table == "amended":
+        return _AMEND
     names = ", ".join(name for name, _ in _COLUMNS[table])
     types = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS[table])
     insert = (
@@ -293,6 +305,7 @@ def _fill(fill: Fill) -> dict[str, Any]:
         "last_px": str(fill.last_px),
         "commission": str(fill.commission),
         "transact_time_ns": fill.transact_time_ns,
+        "amended_by": fill.amended_by or None,
     }
 
 

@@ -11,7 +11,8 @@ from psycopg.rows import dict_row
 
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.journal import EntryKind, JournalEntry
-from trade_engine.execution.ports import DecisionFilter, OrderFilter
+from trade_engine.domain.signal import Side
+from trade_engine.execution.ports import DecisionFilter, Fill, OrderFilter
 from trade_engine.storage.postgres.connection import Connection
 from trade_engine.storage.postgres.parameters import TextArray
 
@@ -116,7 +117,26 @@ def booked(account_id: str, broker: str, exec_ids: Iterable[str]) -> Query:
                  WHERE account_id = %s::text AND broker = %s::text AND exec_id = wanted.exec_id
                  LIMIT 1) f""",
         (_ids(exec_ids), account_id, broker),
+        planned_anew=True,
     )
+
+
+def fills_of(account_id: str, strategy_id: str, symbol: str) -> Query:
+    """A position's executions, in the order in which they were booked."""
+    return Query(
+        """SELECT broker, exec_id, order_id, sequence, strategy_id, symbol, side, last_qty, last_px,
+                  commission, transact_time_ns, amended_by
+             FROM fills
+            WHERE account_id = %s::text AND strategy_id = %s::text AND symbol = %s::text
+            ORDER BY sequence""",
+        (account_id, strategy_id, symbol),
+        planned_anew=True,
+    )
+
+
+def fill(row: Row) -> Fill:
+    """Read an execution."""
+    return Fill(**{**row, "side": Side(row["side"]), "amended_by": row["amended_by"] or []})
 
 
 def decisions_before(

@@ -15,6 +15,7 @@ from trade_engine.execution.ports import (
     Commit,
     Committed,
     DecisionFilter,
+    Fill,
     LockedAccount,
     OrderFilter,
 )
@@ -110,6 +111,11 @@ class PostgresRecord:
         query = queries.orders_with(account_id, order_ids)
         found = map(Order.from_json, await self._rows("find orders", query))
         return {each.order_id: each for each in found}
+
+    async def find_fills(self, account_id: str, strategy_id: str, symbol: str) -> list[Fill]:
+        """Every execution that a position is made of, in the order in which they were booked."""
+        query = queries.fills_of(account_id, strategy_id, symbol)
+        return [queries.fill(row) for row in await self._rows("find fills", query)]
 
     async def booked(self, account_id: str, broker: str, exec_ids: Sequence[str]) -> set[str]:
         """Which of these executions are booked already."""

@@ -128,9 +128,14 @@ fills = Table(
     Column("last_px", Numeric, nullable=False),
     Column("commission", Numeric, nullable=False),
     Column("transact_time_ns", BigInteger, nullable=False),
+    Column("amended_by", JSON),
     PrimaryKeyConstraint("account_id", "broker", "exec_id", name="fills_pkey"),
+    Index("fills_by_position", "account_id", "strategy_id", "symbol", "sequence"),
 )
-"""Every execution booked; the key is what makes a fill count once."""
+"""Every execution as it now counts; the key is what makes a fill count once.
+
+By position: what a bust or a correction folds anew.
+"""
 
 positions = Table(
     "positions",

@@ -1,0 +1,116 @@
+"""The life of orders on real stores, past the plain path: busts, corrections, refused cancels."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+
+import pytest
+
+from tests.integration.test_gate import command, state_in_redis
+from tests.support.audited import audit
+from tests.support.trading import ACCOUNT, eventually, quote, replicas, signal, until_quiet
+from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
+from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.order import Order, OrdStatus
+from trade_engine.domain.position import Position
+from trade_engine.wiring import Running
+
+pytestmark = pytest.mark.stores
+
+D = Decimal
+
+
+async def tell(run: Running, *reports: BrokerReport) -> None:
+    """What a broker says beside what the paper venue says."""
+    await run.engine._sink_of("paper")(ACCOUNT, reports)
+
+
+async def recorded(run: Running, order_id: str) -> Order:
+    return (await run.record.find_orders(ACCOUNT, [order_id]))[order_id]
+
+
+async def held(run: Running) -> Position:
+    [position] = await run.engine.queries.list_positions(ACCOUNT, "", "", None, 10)
+    return position
+
+
+async def resting(run: Running, target: int = 15_000) -> str:
+    """The id of an order for 100 AAPL that the venue has and does not fill."""
+    wish = signal(target)
+    wish.max_slippage_bps = D(0)
+    order = (await run.engine.submit(wish)).decision.order
+    assert order is not None
+
+    async def acknowledged() -> bool:
+        return (await recorded(run, order.order_id)).ord_status is OrdStatus.NEW
+
+    await eventually(acknowledged)
+    return order.order_id
+
+
+def report(order_id: str, exec_type: ExecType, exec_id: str, **said: object) -> ExecutionReport:
+    return ExecutionReport(order_id, exec_id, exec_type, time.time_ns(), **said)  # type: ignore[arg-type]
+
+
+async def test_a_bust_reaches_every_store_and_may_come_first_or_twice(
+    database_url: str, redis_url: str
+) -> None:
+    async with replicas(2, database_url, redis_url) as [one, other]:
+        answer = await one.engine.submit(signal(15_000))
+        assert answer.decision.order is not None
+        await until_quiet(one)
+        order_id = answer.decision.order.order_id
+        [fill] = await one.record.find_fills(ACCOUNT, "momentum-v1", "AAPL")
+        correction = report(
+            order_id, ExecType.TRADE_CORRECT, "c-1", exec_ref_id=fill.exec_id, last_qty=D(90)
+        )
+        await tell(other, correction)
+        await tell(one, correction, correction)
+        assert (await held(one)).quantity == 90
+        assert (await recorded(one, order_id)).leaves_qty == 10, "what is not filled may fill yet"
+        bust = report(order_id, ExecType.TRADE_CANCEL, "b-1", exec_ref_id="x-1")
+        late = report(order_id, ExecType.TRADE, "x-1", last_qty=D(4), last_px=D(150))
+        await tell(one, bust)
+        await tell(other, late, bust, late)
+        assert (await held(other)).quantity == 90
+        await tell(one, report(order_id, ExecType.TRADE_CANCEL, "b-2", exec_ref_id=fill.exec_id))
+        after = await held(other)
+        assert (after.quantity, after.cost, after.fees) == (0, 0, 0)
+        state = await one.record.load(ACCOUNT)
+        assert state is not None
+        assert (state.cash, state.realized_pnl) == (1_000_000, 0)
+        counts = await audit(one)
+        assert (counts["fills"], counts["amendments"]) == (2, 3)
+
+        before = await state_in_redis(redis_url)
+        await command(redis_url, "FLUSHDB")
+        await one.engine.publish_quotes([quote()])
+        await one.engine.evaluate(signal(15_000))
+        assert await state_in_redis(redis_url) == before
+
+
+async def test_a_refused_cancel_is_told_and_the_order_stands(
+    database_url: str, redis_url: str
+) -> None:
+    async with replicas(1, database_url, redis_url) as [run]:
+        order_id = await resting(run)
+        broker = run.engine._parts.brokers["paper"]
+        asked: list[str] = []
+
+        async def cancel(orders: list[Order]) -> list[object]:
+            asked.extend(order.order_id for order in orders)
+            return []
+
+        broker.cancel = cancel  # type: ignore[method-assign,assignment]
+        pending = await run.engine.cancel_order(ACCOUNT, order_id, "", "enough", "olga")
+        assert pending.ord_status is OrdStatus.PENDING_CANCEL
+        await eventually(lambda: asked)
+        refusal = CancelReject(order_id, time.time_ns(), text="too late to cancel")
+        await tell(run, refusal, refusal)
+        after = await recorded(run, order_id)
+        assert (after.ord_status, after.text) == (OrdStatus.NEW, "too late to cancel")
+        entries = await run.engine.queries.entries(ACCOUNT, 0, 100)
+        kinds = [each.kind for each in entries]
+        assert kinds.count(EntryKind.CANCEL_REJECTED) == 1
+        await audit(run)
