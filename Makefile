@@ -137,6 +137,12 @@ check-lock: $(DEV_STAMP) ## the locks follow pyproject.toml, and what is install
 check-wheel: $(DEV_STAMP) ## the wheel and the sdist build, and hold what they should
 	$(BIN)/python -m pytest -q tests/unit/test_house.py -k 'wheel or sdist'
 
+.PHONY: hostile
+hostile: RUNS ?= 1000
+hostile: SEED ?= 1
+hostile: $(DEV_STAMP) ## seeded runs against a hostile broker: its own log and the record must agree
+	@$(BIN)/python -m tests.hostile --runs $(RUNS) --seed $(SEED)
+
 ## References: published cases run through the engine's pure parts (FILE=… for a file of your own)
 
 .PHONY: fix-matrices

@@ -59,12 +59,14 @@ class HostileBroker:
     """The port `Broker`, with misdeeds; `done` counts them by name.
 
     A disconnect is `disconnect` and `reconnect`: in between nothing arrives and nothing is told.
+    While `muted` that is so too, and nothing shows it: what is handed over is swallowed.
     """
 
     def __init__(
-        self, inner: Broker, hostility: Hostility, seed: int, late_s: float = 0.01
+        self, inner: Broker, hostility: Hostility, seed: int, late_s: float = 0.01, name: str = ""
     ) -> None:
-        self.name = inner.name
+        self.name = name or inner.name
+        self.muted = False
         self.remembers_all = inner.remembers_all and not hostility.late_order
         self.is_live = inner.is_live
         self._connections = 1
@@ -100,6 +102,9 @@ class HostileBroker:
         await self._inner.close_account(account_id)
 
     async def send(self, orders: Sequence[ApprovedOrder]) -> list[Delivery]:
+        if self.muted:
+            self.done["muted"] += len(orders)
+            return [Delivery.IN_DOUBT] * len(orders)
         if not self._online.is_set():
             return [Delivery.NOT_SENT] * len(orders)
         fates = {order.cl_ord_id: self._fate(order) for order in orders}
@@ -113,9 +118,16 @@ class HostileBroker:
         return [self._answer(fates[each.cl_ord_id], answered, each.cl_ord_id) for each in orders]
 
     async def cancel(self, orders: Sequence[Order]) -> list[Delivery]:
+        if self.muted:
+            return [Delivery.IN_DOUBT] * len(orders)
         if not self._online.is_set():
             return [Delivery.NOT_SENT] * len(orders)
-        lost = {each.cl_ord_id for each in orders if self._strikes("lost_cancel", each.cl_ord_id)}
+        attempt = self._next()  # a cancel is asked for again, and arrives in the end
+        lost = {
+            each.cl_ord_id
+            for each in orders
+            if self._strikes("lost_cancel", f"{each.cl_ord_id}:{attempt}")
+        }
         arriving = [each for each in orders if each.cl_ord_id not in lost]
         answers = iter(await self._inner.cancel(arriving))
         return [Delivery.IN_DOUBT if each.cl_ord_id in lost else next(answers) for each in orders]
@@ -141,13 +153,15 @@ class HostileBroker:
         return await self._inner.positions(account_id)
 
     def _answer_or_not(self) -> None:
-        if not self._online.is_set() or self._strikes("unanswered", self._next()):
+        silent = self.muted or not self._online.is_set()
+        if silent or self._strikes("unanswered", self._next()):
             raise StoreUnavailable("the venue does not answer")
 
     # ---- disconnects ------------------------------------------------------------------------
 
     def disconnect(self) -> None:
         """Nothing arrives and nothing is told until `reconnect`."""
+        self.done["disconnected"] += 1
         self._online.clear()
 
     def reconnect(self) -> None:
