@@ -10,6 +10,7 @@ from decimal import Decimal
 from trade_engine.audit.chain import canonical
 from trade_engine.config import load_rulebook
 from trade_engine.domain.account import AccountState
+from trade_engine.domain.day import Day
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import text
 from trade_engine.domain.position import Position
@@ -38,6 +39,8 @@ def main() -> None:
     """Measure the steps of an approval on an account that holds three symbols."""
     rulebook = load_rulebook(None, None)
     state = AccountState("default", "USD", "epoch", 1, bytes(32), Decimal(1_000_000))
+    start = Decimal(1_000_000)
+    state.day = Day("2023-11-14", NOW_NS + 10**12, start_equity=start, peak_equity=start)
     quotes = {}
     for symbol in ("AAPL", "IBM", "MSFT"):
         held = Position("momentum-v1", symbol, Decimal(20), Decimal("3001.40"))

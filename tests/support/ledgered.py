@@ -17,11 +17,14 @@ from trade_engine.domain.limits import Level, Limits
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
+from trade_engine.domain.session import Session
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.batch import Batch
+from trade_engine.execution.day_roll import keep_day
 from trade_engine.execution.ports import Commit, Fence, Fill, ThrottleVerdict
 
 ALLOWED = ThrottleVerdict(allowed=True, limit=61, remaining=60, retry_after_ns=0)
+DAY = Session("24/7", "2023-11-14", 0, 0, NOW_NS + 10**18)
 FUTURE = Instrument("ES", Decimal("0.25"), Decimal(1), "USD", "future", multiplier=Decimal(50))
 
 
@@ -67,8 +70,9 @@ class Ledgered:
         controls: dict[Scope, ScopeState] | None = None,
         sender: Fence | None = None,
         now_ns: int = NOW_NS,
+        session: Session | None = DAY,
     ) -> Iterator[Batch]:
-        """A batch that is committed at the end."""
+        """A batch that is committed at the end; all of them are of one day unless told."""
         state = deepcopy(self.state)
         at = market(AAPL=100) if quotes is None else quotes
         batch = Batch(state, rules or rulebook(), now_ns, at, controls or {}, sender)
@@ -76,6 +80,7 @@ class Ledgered:
             batch.executions[order.strategy_id, order.symbol] = []
         for each in deepcopy(self.fills):
             batch.executions.setdefault((each.strategy_id, each.symbol), []).append(each)
+        keep_day(batch, session)
         yield batch
         commit = batch.commit()
         if commit is not None:

@@ -104,6 +104,7 @@ class Verification:
                 self._trading.pop(trading.scope, None)
                 if trading.state is not TradingState.ACTIVE:
                     self._trading[trading.scope] = trading
+                self._day.excused = payload.get("excused", self._day.excused)
             case EntryKind.DAY_ROLL:
                 self._take_roll(entry, payload)
             case EntryKind.EQUITY_MARKED:
@@ -226,12 +227,15 @@ class Verification:
 
     def _equity(self, prices: dict[str, str]) -> Decimal:
         """Cash, and what is held at these prices; one that is missing is a LookupError."""
-        held = (
-            position.quantity * Decimal(prices[symbol]) * self._multipliers.get(symbol, ONE)
-            for (_, symbol), position in self._positions.items()
-            if position.quantity
+        held: dict[str, Decimal] = {}
+        for (_, symbol), position in self._positions.items():
+            held[symbol] = held.get(symbol, ZERO) + position.quantity
+        values = (
+            quantity * Decimal(prices[symbol]) * self._multipliers.get(symbol, ONE)
+            for symbol, quantity in held.items()
+            if quantity
         )
-        return self._cash + sum(held, ZERO)
+        return self._cash + sum(values, ZERO)
 
     def _take_fill(
         self, entry: JournalEntry, payload: dict[str, Any], order: Order, report: ExecutionReport

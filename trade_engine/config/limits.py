@@ -43,6 +43,7 @@ from trade_engine.domain.limits import (
 from trade_engine.domain.money import BPS
 from trade_engine.domain.rulebook import AccountTerms, StrategyTerms
 from trade_engine.domain.signal import checked_id
+from trade_engine.domain.trading_state import TradingState
 
 BROKERS = ("paper",)
 NS_PER_MS = 1_000_000
@@ -50,6 +51,14 @@ DAY_MS = 86_400_000
 REFILL_DAYS_MAX = 52
 """A throttle's burst may take no longer to fill up again: its clock is exact so far ahead."""
 
+
+def _breach(value: object) -> TradingState:
+    if value == TradingState.ACTIVE:
+        raise ValueError
+    return TradingState(str(value))
+
+
+BREACH = Kind("REDUCE_ONLY or HALTED", _breach)
 ACCOUNT_KEYS = {
     "currency": Key(CURRENCY, "what its cash, exposures and limits are counted in", required=True),
     "opening_cash": Key(
@@ -61,6 +70,12 @@ ACCOUNT_KEYS = {
         one_of(" or ".join(BROKERS), lambda _: BROKERS), "where its orders go", required=True
     ),
     "calendar": Key(CALENDAR, 'whose sessions end its trading day; "24/7", by UTC, unless set'),
+    "on_daily_loss": Key(BREACH, "what a breach of daily_loss_max does; REDUCE_ONLY unless set"),
+    "on_drawdown": Key(BREACH, "what a breach of drawdown_max does; HALTED unless set"),
+    "mark_band_bps": Key(
+        number("a number of bps above 0", above=0),
+        "how far a quote may be from the one before and count at once; 1000 unless set",
+    ),
 }
 
 STRATEGY_KEYS = {

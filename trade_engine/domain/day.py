@@ -6,7 +6,7 @@ account was found to be worth where the roll could not tell, or since it was wor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,8 @@ class Day:
     session is its name, empty before the first roll; the day is over at ends_ns. start_equity is
     None where something held had no price at the roll, and peak_equity (over the account's life)
     before equity was ever known. realized_before and fees_before are the account's sums at the
-    start: what they grew by since is the day's.
+    start: what they grew by since is the day's. excused names the causes in spite of which an
+    operator let the account go on, by an override; they act again when the day rolls.
     """
 
     session: str = ""
@@ -29,6 +30,7 @@ class Day:
     peak_equity: Decimal | None = None
     realized_before: Decimal = ZERO
     fees_before: Decimal = ZERO
+    excused: list[str] = field(default_factory=list)
 
     def mark(self, equity: Decimal) -> None:
         """Take note of a known equity: it is the day's start where that is open, and may peak."""
@@ -39,7 +41,7 @@ class Day:
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form in the summary and in the journal."""
-        return {
+        doc: dict[str, Any] = {
             "session": self.session,
             "ends_ns": self.ends_ns,
             "start_equity": optional_text(self.start_equity),
@@ -47,6 +49,9 @@ class Day:
             "realized_before": text(self.realized_before),
             "fees_before": text(self.fees_before),
         }
+        if self.excused:
+            doc["excused"] = self.excused
+        return doc
 
     @classmethod
     def from_json(cls, doc: dict[str, Any]) -> Day:
@@ -58,6 +63,7 @@ class Day:
             peak_equity=Decimal(doc["peak_equity"]) if doc["peak_equity"] else None,
             realized_before=Decimal(doc["realized_before"]),
             fees_before=Decimal(doc["fees_before"]),
+            excused=list(doc.get("excused", ())),
         )
 
 

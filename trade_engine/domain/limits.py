@@ -76,6 +76,8 @@ TURNOVER = LimitSpec("turnover_day_max", "money", "value traded in a day, and wo
 REPEATED_EXECUTIONS = LimitSpec(
     "repeated_executions_max", "orders", "orders of a strategy since an operator last enabled it"
 )
+DAILY_LOSS = LimitSpec("daily_loss_max", "money", "loss since the day began")
+DRAWDOWN = LimitSpec("drawdown_max", "money", "loss since the account's highest equity")
 
 NUMERIC_LIMITS = (
     SIGNAL_AGE,
@@ -96,6 +98,8 @@ NUMERIC_LIMITS = (
     BORROWING,
     OPEN_ORDERS,
     TURNOVER,
+    DAILY_LOSS,
+    DRAWDOWN,
     REPEATED_EXECUTIONS,
 )
 _FLOORS = frozenset(spec.name for spec in NUMERIC_LIMITS if spec.is_floor)

@@ -14,13 +14,19 @@ from trade_engine.domain.limits import STRATEGY_RATE, Level, Limit, Limits, Rate
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import text
 from trade_engine.domain.session import ALWAYS_OPEN
+from trade_engine.domain.trading_state import TradingState
+
+MARK_BAND_BPS = Decimal(1000)
+"""How far a quote may be from the one before, unless an account says otherwise: a tenth."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountTerms:
     """An account as configured. opening_cash is what its ledger starts with.
 
-    calendar says when its trading day ends: at the close of each of the calendar's sessions.
+    calendar says when its trading day ends: at the close of each of the calendar's sessions. What
+    follows says what a breach of a loss limit does, and how far a quote may be from the one before
+    and count at once.
     """
 
     account_id: str
@@ -28,6 +34,9 @@ class AccountTerms:
     opening_cash: Decimal
     broker: str
     calendar: str = ALWAYS_OPEN
+    on_daily_loss: TradingState = TradingState.REDUCE_ONLY
+    on_drawdown: TradingState = TradingState.HALTED
+    mark_band_bps: Decimal = MARK_BAND_BPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +136,23 @@ def _terms_json(terms: AccountTerms) -> dict[str, Any]:
         "opening_cash": text(terms.opening_cash),
         "broker": terms.broker,
         "calendar": terms.calendar,
+        "on_daily_loss": terms.on_daily_loss.value,
+        "on_drawdown": terms.on_drawdown.value,
+        "mark_band_bps": text(terms.mark_band_bps),
     }
 
 
 def _terms_from_json(doc: dict[str, Any]) -> AccountTerms:
-    """Journals from before there were days name no calendar."""
+    """Read what `_terms_json` wrote; old journals lack what had no effect then."""
     return AccountTerms(
         doc["account_id"],
         doc["currency"],
         Decimal(doc["opening_cash"]),
         doc["broker"],
         doc.get("calendar", ALWAYS_OPEN),
+        TradingState(doc.get("on_daily_loss", TradingState.REDUCE_ONLY)),
+        TradingState(doc.get("on_drawdown", TradingState.HALTED)),
+        Decimal(doc.get("mark_band_bps", MARK_BAND_BPS)),
     )
 
 

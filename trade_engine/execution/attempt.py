@@ -17,6 +17,7 @@ from trade_engine.execution.requests import (
     EvaluateRequest,
     ReportsRequest,
     Request,
+    StateChange,
     SubmitRequest,
 )
 
@@ -94,6 +95,12 @@ class Attempt:
     def fail(self, future: asyncio.Future[Any], error: Exception) -> None:
         """Answer with an error once the batch is through."""
         self.answers.append(lambda: reject(future, error))
+
+    def changed_state(self, change: StateChange | None) -> None:
+        """Let the router cancel what a trading state asks its brokers to cancel."""
+        assert self.batch is not None  # noqa: S101  start() was called
+        for order_id in change.canceling if change else ():
+            self.to_cancel.append(self.batch.state.orders[order_id])
 
     def release_answers(self) -> None:
         """The batch is committed: let everybody know."""

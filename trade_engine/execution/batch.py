@@ -15,7 +15,7 @@ from trade_engine.domain.account import AccountState, PositionKey
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.limits import QUOTE_AGE
 from trade_engine.domain.market import Quote
-from trade_engine.domain.money import ONE
+from trade_engine.domain.money import ONE, ZERO, quotient
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.position import Position
 from trade_engine.domain.rulebook import Rulebook
@@ -155,6 +155,16 @@ class Batch:
         """The instrument's multiplier; 1 for one that left the rulebook while it was held."""
         instrument = self.rulebook.instruments.get(symbol)
         return instrument.multiplier if instrument else ONE
+
+    def average_paid(self, symbol: str) -> Decimal | None:
+        """The average price of what the account holds in a symbol, long or short; None when flat.
+
+        Where strategies hold opposite sides it is the average of them all, by size.
+        """
+        held = [each for (_, name), each in self.state.positions.items() if name == symbol]
+        size = sum((abs(each.quantity) for each in held), ZERO)
+        paid = sum((abs(each.cost) for each in held), ZERO)
+        return quotient(paid, size * self.multiplier(symbol)) if size else None
 
     def _value(self, symbol: str) -> Decimal | None:
         quote = self.quotes.get(symbol)

@@ -43,7 +43,7 @@ def _roll(batch: Batch, session: Session) -> None:
     prices, missing = last_prices(batch)
     state.day = day_after(before, session.name, session.closes_ns, state.realized_pnl, state.fees)
     if not missing:
-        state.day.mark(_equity(batch, prices))
+        state.day.mark(equity_at(batch, prices))
     batch.write(
         EntryKind.DAY_ROLL,
         {
@@ -58,9 +58,13 @@ def _roll(batch: Batch, session: Session) -> None:
 
 def _open_start(batch: Batch) -> None:
     prices, missing = last_prices(batch)
-    if missing:
-        return
-    batch.state.day.mark(_equity(batch, prices))
+    if not missing:
+        mark_equity(batch, prices)
+
+
+def mark_equity(batch: Batch, prices: dict[str, Decimal]) -> None:
+    """Journal what the account is worth: the start of its day where that is open, or a new peak."""
+    batch.state.day.mark(equity_at(batch, prices))
     batch.write(
         EntryKind.EQUITY_MARKED,
         {
@@ -73,18 +77,18 @@ def _open_start(batch: Batch) -> None:
 def last_prices(batch: Batch) -> tuple[dict[str, Decimal], list[str]]:
     """The last sane price of each symbol held, and the symbols that have none."""
     prices, missing = {}, []
-    for symbol in batch.exposure.symbols():
-        if batch.exposure.of_symbol(symbol).quantity:
-            quote = batch.quotes.get(symbol)
-            reference = None if quote is None or quote.fault() else quote.reference
-            if reference is None:
-                missing.append(symbol)
-            else:
-                prices[symbol] = reference
+    for symbol in batch.exposure.symbols_held():
+        quote = batch.quotes.get(symbol)
+        reference = None if quote is None or quote.fault() else quote.reference
+        if reference is None:
+            missing.append(symbol)
+        else:
+            prices[symbol] = reference
     return prices, sorted(missing)
 
 
-def _equity(batch: Batch, prices: dict[str, Decimal]) -> Decimal:
+def equity_at(batch: Batch, prices: dict[str, Decimal]) -> Decimal:
+    """Cash, and all that is held at these prices."""
     held = (
         batch.exposure.of_symbol(symbol).quantity * price * batch.multiplier(symbol)
         for symbol, price in prices.items()

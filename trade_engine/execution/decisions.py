@@ -13,7 +13,7 @@ from trade_engine.domain.signal import Signal
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.ports import DecisionRow, ThrottleVerdict
 from trade_engine.risk.pre_trade import decide
-from trade_engine.risk.view import Inputs, Throttle, View
+from trade_engine.risk.view import Inputs, Throttle, View, Worth
 
 
 def evaluate(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Decision:
@@ -72,6 +72,7 @@ def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inp
         other_gross=other_gross,
         equity=None if held is None else batch.state.cash + held,
         missing_marks=missing,
+        worth=_worth(batch),
     )
     return Inputs(
         signal=signal,
@@ -91,6 +92,12 @@ def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inp
         broker=rulebook.accounts[account_id].broker,
         delivery=batch.delivery,
     )
+
+
+def _worth(batch: Batch) -> Worth:
+    """A day that is over and did not roll (its calendar has ended) has no known start."""
+    day = batch.state.day
+    return Worth(day.start_equity if batch.now_ns < day.ends_ns else None, day.peak_equity)
 
 
 def context_json(batch: Batch, inputs: Inputs) -> dict[str, Any]:

@@ -53,8 +53,8 @@ from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.amendments import needs_executions
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.commands import Answer
-from trade_engine.execution.day_roll import is_over, keep_day
+from trade_engine.execution.commands import Answer, HaltCauseStands
+from trade_engine.execution.day_roll import keep_day
 from trade_engine.execution.decisions import decide_signal, evaluate
 from trade_engine.execution.differences import (
     accept_difference,
@@ -69,6 +69,7 @@ from trade_engine.execution.fills import (
     quarantine,
 )
 from trade_engine.execution.head import AccountHead
+from trade_engine.execution.loss_watch import check_resume, watch_losses
 from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
 from trade_engine.execution.order_changes import (
     deliver,
@@ -103,6 +104,7 @@ from trade_engine.execution.requests import (
     WatchRequest,
 )
 from trade_engine.execution.waiting_line import WaitingLine, is_signal
+from trade_engine.risk.loss_limits import Marks
 
 V = TypeVar("V")
 
@@ -164,6 +166,8 @@ class AccountGate:
         self._queue_cap = queue_cap
         self._observer = observer
         self._line = WaitingLine()
+        self._marks = Marks()
+        self._watching: asyncio.Future[None] | None = None
         self._stopping = False
         self._batches = 0
         self._recent: OrderedDict[str, Decision] = OrderedDict()
@@ -409,13 +413,12 @@ class AccountGate:
 
     def watch(self, now_ns: int) -> None:
         """Look at the account where nobody asks for it, by an empty batch if need be."""
-        day, session = self._head.day, self._session(now_ns)
-        if day is None or session is None or not self.is_idle:
+        if self.closed_because or (self._watching is not None and not self._watching.done()):
             return
-        if is_over(day, session, now_ns):
-            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self.enqueue(WatchRequest(answer))
+        if self._head.wants_watch(self._session(now_ns), now_ns):
+            self._watching = asyncio.get_running_loop().create_future()
+            self._watching.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self.enqueue(WatchRequest(self._watching))
 
     async def _find_closed(self, attempt: Attempt, state: AccountState) -> dict[str, Order]:
         """Orders that requests name and that are not open: closed ones, or unknown."""
@@ -488,15 +491,10 @@ class AccountGate:
             case CancelRequest():
                 self._cancel(attempt, request, closed)
             case TradingStateRequest():
-                change = set_trading_state(
-                    batch,
-                    request.state,
-                    request.request_id,
-                    cancel_open_orders=request.cancel_open_orders,
-                )
-                attempt.to_cancel += [batch.state.orders[each] for each in change.canceling]
-                attempt.answer(request.answer, change)
+                self._set_state(attempt, request)
             case WatchRequest():
+                if gate_open:
+                    attempt.changed_state(watch_losses(batch, self._marks))
                 attempt.answer(request.answer, None)
 
     def _book(self, attempt: Attempt, request: ReportsRequest, closed: dict[str, Order]) -> None:
@@ -511,6 +509,26 @@ class AccountGate:
                 book_cancel_reject(batch, broker, report, order)
             elif attempt.first_sight(report.exec_id) and report.exec_id not in self._booked:
                 book_report(batch, broker, report, order)
+
+    def _set_state(self, attempt: Attempt, request: TradingStateRequest) -> None:
+        batch = attempt.batch
+        assert batch is not None  # noqa: S101  start() was called
+        try:
+            excused = check_resume(batch, self._marks, request.state, override=request.override)
+        except HaltCauseStands as error:
+            attempt.fail(request.answer, error)
+            return
+        if excused:
+            batch.state.day.excused = excused
+        change = set_trading_state(
+            batch,
+            request.state,
+            request.request_id,
+            cancel_open_orders=request.cancel_open_orders,
+            evidence={"excused": excused} if excused else {},
+        )
+        attempt.changed_state(change)
+        attempt.answer(request.answer, change)
 
     def _gate_closed(self) -> GateClosed:
         return GateClosed(

@@ -19,7 +19,13 @@ from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
-from trade_engine.execution.commands import HaltCommand, HaltResult, ResumeCommand, ResumeResult
+from trade_engine.execution.commands import (
+    HaltCauseStands,
+    HaltCommand,
+    HaltResult,
+    ResumeCommand,
+    ResumeResult,
+)
 from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.ports import ControlStore, RecordQueries, RecordStore, RiskStore
@@ -173,12 +179,19 @@ class Halting:
 
         Raises:
             StoreUnavailable: it could not be recorded everywhere; the scope stays halted.
+            HaltCauseStands: a loss limit of the account is exceeded, and override is not set.
         """
         state = ScopeState(
             command.scope, TradingState.ACTIVE, command.reason, command.operator, self._clock()
         )
         gates = list(self._covered(command.scope))
-        changes = await self._journal(gates, state, command.request_id, cancel_open_orders=False)
+        changes = await self._journal(
+            gates,
+            state,
+            command.request_id,
+            cancel_open_orders=False,
+            override=command.override,
+        )
         missing = [account_id for account_id, change in changes.items() if change is None]
         if missing:
             raise StoreUnavailable(f"the resume could not be journaled for {', '.join(missing)}")
@@ -215,14 +228,20 @@ class Halting:
         state: ScopeState,
         request_id: str,
         cancel_open_orders: bool,  # noqa: FBT001  passed on, not a mode of this function
+        *,
+        override: bool = False,
     ) -> dict[str, StateChange | None]:
         """Journal the state through every gate; None for an account where that did not work."""
 
         async def one(gate: AccountGate) -> StateChange | None:
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            gate.enqueue(TradingStateRequest(state, request_id, cancel_open_orders, answer))
+            gate.enqueue(
+                TradingStateRequest(state, request_id, cancel_open_orders, override, answer)
+            )
             try:
                 done: StateChange = await asyncio.wait_for(answer, JOURNAL_WAIT_S)
+            except HaltCauseStands:
+                raise
             except (EngineError, TimeoutError) as error:
                 log.warning("state_not_journaled", account_id=gate.account_id, why=str(error))
                 return None

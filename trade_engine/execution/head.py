@@ -13,13 +13,14 @@ import structlog
 
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import Clock
-from trade_engine.domain.day import Day
 from trade_engine.domain.errors import NotFound, StoreUnavailable
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.attempt import Attempt
+from trade_engine.execution.day_roll import is_over
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.parts import GateStores
 from trade_engine.execution.ports import Snapshot, SnapshotRequest, ThrottleRequest
@@ -46,6 +47,7 @@ class AccountHead:
         self._observer = observer
         observer.gate(account_id, is_open=False)
         self._state: AccountState | None = None
+        self._watched = 0
 
     def keep(self, state: AccountState) -> None:
         """Remember the state that was just committed."""
@@ -55,10 +57,18 @@ class AccountHead:
         """What is in hand may be wrong: read the record next time."""
         self._state = None
 
-    @property
-    def day(self) -> Day | None:
-        """The account's day by the state in hand; None when there is none in hand."""
-        return self._state.day if self._state else None
+    def wants_watch(self, session: Session | None, now_ns: int) -> bool:
+        """Whether there is something to look at: a position, what a batch left, a day that ends.
+
+        By the state in hand: whoever wrote last looks, and what another one wrote it looks at too.
+        """
+        state = self._state
+        if state is None:
+            return True
+        if session is not None and is_over(state.day, session, now_ns):
+            return True
+        changed, self._watched = state.sequence != self._watched, state.sequence
+        return changed or any(each.quantity for each in state.positions.values())
 
     def unclear_orders(self, scope: Scope) -> list[str]:
         """Orders in a scope that may be on their way to a broker, by the state in hand."""

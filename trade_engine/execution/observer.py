@@ -50,6 +50,8 @@ class Alert(StrEnum):
     """An order that no decision approved was about to go out: its account is halted."""
     FILL_OUT_OF_ORDER = "fill_out_of_order"
     """A fill came after its order was closed, or for more than was ordered; it is booked."""
+    LOSS_LIMIT = "loss_limit"
+    """An account lost more than a loss limit allows, and was stopped."""
 
 
 class Observer:

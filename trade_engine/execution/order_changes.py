@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from trade_engine.domain.account import scope_state_json
 from trade_engine.domain.clock import NS_PER_S
@@ -18,6 +20,8 @@ from trade_engine.execution.requests import StateChange
 
 SEND_WITHIN_NS = 60 * NS_PER_S
 """An order not sent by then was judged by a market that is gone: it is canceled, not sent."""
+
+NO_EVIDENCE: Mapping[str, Any] = MappingProxyType({})
 
 
 def intend(batch: Batch, order_ids: Iterable[str]) -> list[Order]:
@@ -117,9 +121,16 @@ def request_cancel(batch: Batch, order: Order, request_id: str, reason: str, ope
 
 
 def set_trading_state(
-    batch: Batch, state: ScopeState, request_id: str, *, cancel_open_orders: bool
+    batch: Batch,
+    state: ScopeState,
+    request_id: str,
+    *,
+    cancel_open_orders: bool,
+    evidence: Mapping[str, Any] = NO_EVIDENCE,
 ) -> StateChange:
-    """Journal an operator's trading state; what is queued and not allowed by it is canceled.
+    """Journal a trading state; what is queued and not allowed by it is canceled.
+
+    evidence joins the entry: the numbers of a breach, or what an override excused.
 
     Nothing but a resume loosens: a state weaker than the one that stands leaves that standing.
     """
@@ -137,6 +148,7 @@ def set_trading_state(
                 "state": scope_state_json(state),
                 "request_id": request_id,
                 "cancel_open_orders": cancel_open_orders,
+                **evidence,
             },
         )
     )

@@ -118,11 +118,15 @@ class StateChange:
 
 @dataclass(slots=True, eq=False)
 class TradingStateRequest:
-    """Journal an operator's trading state and cancel what it forbids."""
+    """Journal an operator's trading state and cancel what it forbids.
+
+    override: resume although the cause of the halt stands.
+    """
 
     state: ScopeState
     request_id: str
     cancel_open_orders: bool
+    override: bool
     answer: Future[StateChange]
 
 

@@ -89,6 +89,10 @@ class Exposure:
         """Every symbol in which something is held or working."""
         return [symbol for symbol, held in self._symbols.items() if not held.is_empty]
 
+    def symbols_held(self) -> list[str]:
+        """Every symbol in which something is held."""
+        return [symbol for symbol, held in self._symbols.items() if held.quantity]
+
     def gross_without(self, symbol: str, unit_value: UnitValue) -> tuple[Decimal, list[str]]:
         """Worst-case value of all symbols but one, and which of them have no price."""
         gross, missing = ZERO, []

@@ -29,6 +29,7 @@ from trade_engine.domain.order import Order, OrdType, TimeInForce, order_id_for
 from trade_engine.domain.signal import ExposureUnit, TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.risk.case import Case, at_most, not_set, open_case, slippage_asked
+from trade_engine.risk.loss_limits import check_daily_loss, check_drawdown
 from trade_engine.risk.price import MS_PER_NS, quote_age_ms
 from trade_engine.risk.view import Inputs
 
@@ -425,5 +426,7 @@ CHECKS: tuple[Callable[[Case], CheckResult | None], ...] = (
     check_order_notional,
     check_symbol_position,
     check_gross_exposure,
+    check_daily_loss,
+    check_drawdown,
 )
 """Every rule, in order of precedence."""

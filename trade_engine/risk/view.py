@@ -32,6 +32,14 @@ class Throttle:
 
 
 @dataclass(slots=True)
+class Worth:
+    """What the account's losses are counted from, in its currency; None where it is not known."""
+
+    start_equity: Decimal | None
+    peak_equity: Decimal | None
+
+
+@dataclass(slots=True)
 class View:
     """The account as one signal meets it. Quantities are signed; working ones are positive.
 
@@ -39,6 +47,7 @@ class View:
     are the strategy's own in the symbol; symbol_* are the account's, over all strategies.
     other_gross is the worst-case value of all other symbols; missing_marks names those of them that
     have no usable price (their value is then unknown). equity is None where a price is missing.
+    worth is None only in what was decided before accounts had days.
     """
 
     sequence: int
@@ -52,10 +61,11 @@ class View:
     other_gross: Decimal
     equity: Decimal | None
     missing_marks: list[str] = field(default_factory=list)
+    worth: Worth | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form in the journal."""
-        return {
+        """The canonical form in the journal; what is not known of worth is left empty."""
+        doc = {
             "sequence": self.sequence,
             "trading": scope_state_json(self.trading) if self.trading else None,
             "quantity": text(self.quantity),
@@ -68,6 +78,10 @@ class View:
             "equity": optional_text(self.equity),
             "missing_marks": self.missing_marks,
         }
+        if self.worth is not None:
+            doc["start_equity"] = optional_text(self.worth.start_equity)
+            doc["peak_equity"] = optional_text(self.worth.peak_equity)
+        return doc
 
     @classmethod
     def from_json(cls, doc: dict[str, Any]) -> View:
@@ -84,7 +98,13 @@ class View:
             other_gross=Decimal(doc["other_gross"]),
             equity=Decimal(doc["equity"]) if doc["equity"] else None,
             missing_marks=list(doc["missing_marks"]),
+            worth=_worth_from_json(doc) if "start_equity" in doc else None,
         )
+
+
+def _worth_from_json(doc: dict[str, Any]) -> Worth:
+    start, peak = doc["start_equity"], doc["peak_equity"]
+    return Worth(Decimal(start) if start else None, Decimal(peak) if peak else None)
 
 
 @dataclass(slots=True)

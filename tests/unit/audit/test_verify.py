@@ -138,8 +138,7 @@ def test_a_record_that_holds_is_clean(audit: Audit) -> None:
     assert found.counts == {"entries": len(audit.journal), "orders": 3, "fills": 3}
     assert {each.kind for each in audit.journal} == set(EntryKind) - {
         EntryKind.CANCEL_REQUESTED,
-        EntryKind.DAY_ROLL,  # the day has tests of its own
-        EntryKind.EQUITY_MARKED,
+        EntryKind.EQUITY_MARKED,  # the day has tests of its own
         EntryKind.CANCEL_REJECTED,
         EntryKind.REPORT_QUARANTINED,
     }
@@ -465,7 +464,7 @@ def test_a_decision_that_would_not_be_made_so(
 
 def test_a_missing_rulebook(audit: Audit) -> None:
     del audit.journal[audit.entry(EntryKind.LIMITS_CHANGED)]
-    assert at(audit.replay().faults, "the rulebook v1 is not in the journal") == [3]
+    assert at(audit.replay().faults, "the rulebook v1 is not in the journal") == [4]
 
 
 def test_another_rulebook_of_that_version(audit: Audit) -> None:
@@ -475,4 +474,4 @@ def test_another_rulebook_of_that_version(audit: Audit) -> None:
         doc["limits"] = [each for each in doc["limits"] if each["name"] != "order_notional_max"]
 
     audit.payload(place, without_one)
-    assert at(audit.replay().faults, "APPROVED then, REJECTED now") == [3]
+    assert at(audit.replay().faults, "APPROVED then, REJECTED now") == [4]

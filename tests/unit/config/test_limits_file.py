@@ -500,7 +500,8 @@ def test_a_fault_has_its_line_key_value_and_what_is_allowed(
             'broker = "paper"\nbrokr = 1',
             (
                 "5: accounts.main.brokr: got an unknown key (it is 1; did you mean broker?), "
-                "allowed is one of currency, opening_cash, broker, calendar"
+                "allowed is one of currency, opening_cash, broker, calendar, "
+                "on_daily_loss, on_drawdown, mark_band_bps"
             ),
         ),
         (

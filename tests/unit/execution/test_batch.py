@@ -68,19 +68,20 @@ def held(account: Ledgered, quantity: int, strategy_id: str = "momentum") -> Non
 def test_entries_are_dense_and_chained_to_the_head() -> None:
     account = Ledgered()
     with account.batch() as batch:
-        assert batch.next_sequence == 3  # the rulebook is new to the account
+        assert batch.next_sequence == 4  # the rulebook and the day are new to the account
         decide_signal(batch, wish(1, 1000), ALLOWED)
         decide_signal(batch, wish(2, 0), ALLOWED)
     [commit] = account.commits
-    assert [each.sequence for each in account.journal] == [1, 2, 3, 4]
+    assert [each.sequence for each in account.journal] == [1, 2, 3, 4, 5]
     assert [each.kind for each in commit.entries] == [
         EntryKind.LIMITS_CHANGED,
+        EntryKind.DAY_ROLL,
         EntryKind.DECISION,
         EntryKind.DECISION,
     ]
     for before, after in zip(account.journal, account.journal[1:], strict=False):
         assert after.prev_hash == before.hash
-    assert (commit.expected_sequence, commit.sequence) == (1, 4)
+    assert (commit.expected_sequence, commit.sequence) == (1, 5)
     assert commit.head_hash == account.journal[-1].hash == account.state.head_hash
     assert commit.summary == account.state.summary_json()
     assert commit.summary["limits_version"] == "v1"
@@ -91,7 +92,11 @@ def test_a_rulebook_is_journaled_whole_when_it_changes_and_only_then() -> None:
     for version in ("v1", "v1", "v2", "v1"):
         with account.batch(rulebook(version)):
             pass
-    versions = [orjson.loads(each.payload)["version"] for each in account.journal[1:]]
+    versions = [
+        orjson.loads(each.payload)["version"]
+        for each in account.journal
+        if each.kind is EntryKind.LIMITS_CHANGED
+    ]
     assert versions == ["v1", "v2", "v1"]
     assert Rulebook.from_json(orjson.loads(account.journal[1].payload)) == rulebook("v1")
 
@@ -113,10 +118,10 @@ def test_the_index_row_of_a_decision() -> None:
     [commit] = account.commits
     assert approved.order is not None
     rows = [(each.signal_id, each.sequence, each.order_id) for each in commit.decisions]
-    assert rows == [("s-1", 3, approved.order.order_id), ("s-2", 4, "")]
+    assert rows == [("s-1", 4, approved.order.order_id), ("s-2", 5, "")]
     assert [each.outcome for each in commit.decisions] == [approved.outcome, refused.outcome]
     assert [each.order_id for each in commit.orders] == [approved.order.order_id]
-    assert approved.order.last_sequence == approved.sequence == 3
+    assert approved.order.last_sequence == approved.sequence == 4
 
 
 def test_the_decision_keeps_its_order_while_the_state_goes_on() -> None:
@@ -232,7 +237,7 @@ def test_a_signal_meets_the_account_as_it_is() -> None:
     assert (view.quantity, view.symbol_quantity) == (10, 6)
     assert view.other_gross == 2 * 50 * 5000
     assert view.equity == 100_000 + 600 + 500_000
-    assert (view.missing_marks, view.sequence) == ([], 2)
+    assert (view.missing_marks, view.sequence) == ([], 3)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +261,7 @@ def test_what_is_held_without_a_usable_quote_makes_exposure_and_equity_unknown(
         fraction = decide_signal(
             batch, wish(2, 1, exposure_unit=ExposureUnit.EQUITY_FRACTION), ALLOWED
         )
-    assert grows.reasons == [Reason.MARK_MISSING]
+    assert grows.reasons == [Reason.MARK_MISSING, Reason.EQUITY_UNKNOWN]
     assert fraction.reasons == [Reason.EQUITY_UNKNOWN]
 
 

@@ -16,7 +16,6 @@ from trade_engine.domain.account import AccountState
 from trade_engine.domain.day import Day
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.session import Session
-from trade_engine.execution.day_roll import keep_day
 from trade_engine.execution.decisions import decide_signal
 from trade_engine.execution.fills import book_report
 from trade_engine.portfolio.ledger import book
@@ -34,8 +33,7 @@ def entries(account: Ledgered, kind: EntryKind) -> list[dict[str, Any]]:
 def bought() -> Ledgered:
     """Ten shares bought at 99 for a fee of 1, in the first session."""
     account = Ledgered()
-    with account.batch() as batch:
-        keep_day(batch, FIRST)
+    with account.batch(session=FIRST) as batch:
         order = decide_signal(batch, signal(1000), ALLOWED).order
         assert order is not None
         book_report(batch, "paper", fill(order, "e-1", 10, 99), batch.state.orders[order.order_id])
@@ -58,11 +56,11 @@ def test_the_first_day_starts_with_the_opening_cash() -> None:
 
 def test_a_day_rolls_at_its_end_and_not_before() -> None:
     account = bought()
-    with account.batch(quotes=market(AAPL=110), now_ns=FIRST.closes_ns - 1) as batch:
-        keep_day(batch, FIRST)
+    with account.batch(quotes=market(AAPL=110), now_ns=FIRST.closes_ns - 1, session=FIRST):
+        pass
     assert len(entries(account, EntryKind.DAY_ROLL)) == 1
-    with account.batch(quotes=market(AAPL=110), now_ns=FIRST.closes_ns) as batch:
-        keep_day(batch, NEXT)
+    with account.batch(quotes=market(AAPL=110), now_ns=FIRST.closes_ns, session=NEXT):
+        pass
     worth = D(100_000) - 990 - 1 + 1100
     assert account.state.day == Day("2023-11-15", NEXT.closes_ns, worth, worth, D(0), D(1))
     ended = entries(account, EntryKind.DAY_ROLL)[1]["ended"]
@@ -78,8 +76,8 @@ def test_a_day_rolls_at_its_end_and_not_before() -> None:
 def test_a_day_rolls_once() -> None:
     account = bought()
     for now_ns in (NEXT.begins_ns, NEXT.begins_ns + 1, NEXT.closes_ns - 1):
-        with account.batch(now_ns=now_ns) as batch:
-            keep_day(batch, NEXT)
+        with account.batch(now_ns=now_ns, session=NEXT):
+            pass
     assert [each["session"]["name"] for each in entries(account, EntryKind.DAY_ROLL)] == [
         "2023-11-14",
         "2023-11-15",
@@ -88,33 +86,33 @@ def test_a_day_rolls_once() -> None:
 
 def test_a_clock_that_is_behind_rolls_nothing_back() -> None:
     account = bought()
-    with account.batch(now_ns=NEXT.begins_ns) as batch:
-        keep_day(batch, NEXT)
-    with account.batch(now_ns=NOW_NS) as batch:
-        keep_day(batch, FIRST)
+    with account.batch(now_ns=NEXT.begins_ns, session=NEXT):
+        pass
+    with account.batch(now_ns=NOW_NS, session=FIRST):
+        pass
     assert account.state.day.session == "2023-11-15"
 
 
 def test_days_that_nobody_saw_are_rolled_over_at_once() -> None:
     account = bought()
     later = Session("24/7", "2023-12-01", 0, 0, NOW_NS + 400 * HOUR_NS)
-    with account.batch(now_ns=NOW_NS + 390 * HOUR_NS) as batch:
-        keep_day(batch, later)
+    with account.batch(now_ns=NOW_NS + 390 * HOUR_NS, session=later):
+        pass
     assert len(entries(account, EntryKind.DAY_ROLL)) == 2
     assert account.state.day.session == "2023-12-01"
 
 
 def test_a_calendar_that_has_ended_rolls_nothing() -> None:
     account = bought()
-    with account.batch(now_ns=NEXT.begins_ns) as batch:
-        keep_day(batch, None)
+    with account.batch(now_ns=NEXT.begins_ns, session=None):
+        pass
     assert account.state.day.ends_ns <= NEXT.begins_ns
 
 
 def test_a_fall_keeps_the_peak() -> None:
     account = bought()
-    with account.batch(quotes=market(AAPL=10), now_ns=NEXT.begins_ns) as batch:
-        keep_day(batch, NEXT)
+    with account.batch(quotes=market(AAPL=10), now_ns=NEXT.begins_ns, session=NEXT):
+        pass
     assert account.state.day.start_equity == D(100_000) - 991 + 100
     assert account.state.day.peak_equity == D(100_000)
     assert verified(account) == []
@@ -122,23 +120,23 @@ def test_a_fall_keeps_the_peak() -> None:
 
 def test_a_start_that_no_price_tells_stays_open_until_one_does() -> None:
     account = bought()
-    with account.batch(quotes={}, now_ns=NEXT.begins_ns) as batch:
-        keep_day(batch, NEXT)
+    with account.batch(quotes={}, now_ns=NEXT.begins_ns, session=NEXT):
+        pass
     assert account.state.day.start_equity is None
     assert entries(account, EntryKind.DAY_ROLL)[1]["missing"] == ["AAPL"]
-    with account.batch(quotes=market(AAPL=98), now_ns=NEXT.begins_ns + 1) as batch:
-        keep_day(batch, NEXT)
+    with account.batch(quotes=market(AAPL=98), now_ns=NEXT.begins_ns + 1, session=NEXT):
+        pass
     assert account.state.day.start_equity == D(100_000) - 991 + 980
-    with account.batch(quotes=market(AAPL=97), now_ns=NEXT.begins_ns + 2) as batch:
-        keep_day(batch, NEXT)
+    with account.batch(quotes=market(AAPL=97), now_ns=NEXT.begins_ns + 2, session=NEXT):
+        pass
     assert len(entries(account, EntryKind.EQUITY_MARKED)) == 1
     assert verified(account) == []
 
 
 def test_a_closing_price_counts_however_old_it_is() -> None:
     account = bought()
-    with account.batch(quotes=market(AAPL=98), now_ns=NEXT.closes_ns - 1) as batch:
-        keep_day(batch, NEXT)
+    with account.batch(quotes=market(AAPL=98), now_ns=NEXT.closes_ns - 1, session=NEXT):
+        pass
     assert account.state.day.start_equity == D(100_000) - 991 + 980
 
 
@@ -159,8 +157,8 @@ def test_a_state_from_before_there_were_days_is_read_and_rolls() -> None:
     state.read_summary(summary)
     assert state.day == Day()
     account.state = state
-    with account.batch() as batch:
-        keep_day(batch, FIRST)
+    with account.batch(session=FIRST):
+        pass
     assert account.state.day.start_equity == D(100_000)
 
 

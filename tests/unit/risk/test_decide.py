@@ -32,7 +32,7 @@ from trade_engine.domain.order import DeliveryState, OrdType, TimeInForce, order
 from trade_engine.domain.signal import ExposureUnit, Side, TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.risk.pre_trade import CHECKS, decide
-from trade_engine.risk.view import Inputs, Throttle, View
+from trade_engine.risk.view import Inputs, Throttle, View, Worth
 
 BUY, SELL = Side.BUY, Side.SELL
 D = Decimal
@@ -68,6 +68,16 @@ FAULTS: list[tuple[str, Reason, dict[str, Any]]] = [
         {"limits": {"symbol_position_notional_max": 1}},
     ),
     ("gross_exposure", Reason.GROSS_EXPOSURE_LIMIT, {"limits": {"gross_exposure_max": 1}}),
+    (
+        "daily_loss",
+        Reason.DAILY_LOSS_LIMIT,
+        {"start_equity": D(200_000), "limits": {"daily_loss_max": 1}},
+    ),
+    (
+        "drawdown",
+        Reason.DRAWDOWN_LIMIT,
+        {"peak_equity": D(200_000), "limits": {"drawdown_max": 1}},
+    ),
 ]
 
 
@@ -82,6 +92,8 @@ def with_faults(faults: list[tuple[str, Reason, dict[str, Any]]]) -> Inputs:
             found.setdefault(place, {}).update(changes)
     loose = found.get("", {})
     state = view(equity=loose.get("equity", 100_000), trading=loose.get("trading"))
+    level = D(-10_000)
+    state.worth = Worth(loose.get("start_equity", level), loose.get("peak_equity", level))
     state.missing_marks = loose.get("missing_marks", [])
     return inputs(
         signal=replace(SIGNAL, **found["signal"]),
@@ -169,7 +181,7 @@ def test_a_refusal_that_needs_no_order_goes_before_no_action(
     given.view.quantity = given.view.symbol_quantity = D(-10)
     decision = decide(given)
     of_order = {"marks", "short_sale", "order_notional", "symbol_position", "gross_exposure"}
-    if name in of_order:
+    if name in of_order | {"daily_loss", "drawdown"}:
         assert (decision.outcome, decision.reasons) == (Outcome.NO_ACTION, [Reason.AT_TARGET])
     else:
         assert (decision.outcome, decision.reasons) == (Outcome.REJECTED, [reason])

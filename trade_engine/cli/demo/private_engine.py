@@ -47,6 +47,8 @@ leverage_max = 1
 borrowing_max = 0
 open_orders_max = 100
 turnover_day_max = 1000000000
+daily_loss_max = 1000000
+drawdown_max = 1000000
 repeated_executions_max = 1000000
 strategy_signal_rate = { count = 100, per_ms = 1000, burst = 200 }
 account_signal_rate = { count = 1000, per_ms = 1000, burst = 1000 }
