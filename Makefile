@@ -87,6 +87,25 @@ clean: ## remove what was built, but not .venv nor any data
 	  .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(TYPED) -name __pycache__ -prune -exec rm -rf {} +
 
+## Faults: real engines, real stores, real faults, and a checker that judges what they leave
+
+RUNS ?= 20
+SEED ?= 1
+JOBS ?= 2
+HALTS ?= 200
+
+.PHONY: faults
+faults: $(DEV_STAMP) ## seeded runs with faults (RUNS=20 SEED=1 JOBS=2), each judged; counts every fault
+	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --jobs $(JOBS) $(ARGS)
+
+.PHONY: faults-plants
+faults-plants: $(DEV_STAMP) ## plant each known bug, and see that the checker finds it
+	$(BIN)/python -m tests.faults.plants_main $(ARGS)
+
+.PHONY: halt-race
+halt-race: $(DEV_STAMP) ## HALTS=200 halts against a full load on three replicas
+	$(BIN)/python -m tests.faults.halt_race --halts $(HALTS) --seed $(SEED)
+
 ## Checks (`make -k check` runs them all, whatever fails)
 
 .PHONY: check

@@ -31,6 +31,7 @@ class Proxy:
     black_hole     bytes are taken and go nowhere; connections stay open
     refuse         a new connection is closed at once
     lost_replies   how many replies `lose_reply` has dropped so far
+    cuts           how many connections `cut_after` has broken so far
     """
 
     def __init__(self, upstream: Address, listen: Path | None = None) -> None:
@@ -38,12 +39,14 @@ class Proxy:
         self.black_hole = False
         self.refuse = False
         self.lost_replies = 0
+        self.cuts = 0
         self._upstream = upstream
         self._listen = listen
         self._server: asyncio.Server | None = None
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lose: _Lose | None = None
+        self._bytes_left: int | None = None
 
     @property
     def port(self) -> int:
@@ -81,6 +84,10 @@ class Proxy:
         for pair in tuple(self._pairs):
             pair.cut()
 
+    def cut_after(self, count: int) -> None:
+        """Let so many bytes more through, and break the connection at the last of them."""
+        self._bytes_left = count
+
     def lose_reply(self, to: bytes = b"", *, count: int = 1, cut: bool = True) -> None:
         """Let requests through, and drop what the server answers.
 
@@ -114,6 +121,24 @@ class Proxy:
             await pair.run()
         finally:
             self._pairs.discard(pair)
+
+    def heal(self) -> None:
+        """Fail no more; what is open and cannot be trusted any more is broken once."""
+        broken = self.black_hole or self._lose is not None
+        self.delay_s, self.black_hole, self.refuse = 0.0, False, False
+        self._lose, self._bytes_left = None, None
+        if broken:
+            self.cut()
+
+    def _allowed(self, count: int) -> int:
+        """How many of so many bytes may pass before the connection is to be broken."""
+        if self._bytes_left is None or count < self._bytes_left:
+            if self._bytes_left is not None:
+                self._bytes_left -= count
+            return count
+        allowed, self._bytes_left = self._bytes_left, None
+        self.cuts += 1
+        return allowed
 
     def _meets(self, seen: bytes) -> bool:
         """Whether the reply to these bytes is to be lost; counts it."""
@@ -190,5 +215,8 @@ class _Pair:
             await asyncio.sleep(self._proxy.delay_s)
         if self._proxy.black_hole:
             return
-        writer.write(chunk)
+        allowed = self._proxy._allowed(len(chunk))
+        writer.write(chunk[:allowed])
         await writer.drain()
+        if allowed < len(chunk):
+            self.cut()

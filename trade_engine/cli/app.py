@@ -13,7 +13,18 @@ import typer
 from rich.markup import escape
 
 from trade_engine import __version__
-from trade_engine.cli import audit, control, demo, differences, orders, quotes, server, signals
+from trade_engine.cli import (
+    audit,
+    control,
+    demo,
+    differences,
+    halt,
+    orders,
+    quotes,
+    server,
+    signals,
+)
+from trade_engine.cli.connecting import NO_ANSWER
 from trade_engine.cli.output import complain
 from trade_engine.client import TradeEngineError
 from trade_engine.domain.errors import EngineError, StoreUnavailable
@@ -21,7 +32,6 @@ from trade_engine.domain.errors import EngineError, StoreUnavailable
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
-NO_ANSWER = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused: a signal rejected, a halt in doubt, an audit failed; "
@@ -116,7 +126,7 @@ _add(app, "positions", orders.positions, "positions", "positions --strategy mome
 _add(
     app,
     "halt",
-    control.halt,
+    halt.halt,
     'halt --global --reason "feed shows impossible prices"',
     'halt --strategy momentum-v1 --reason "odd orders" --cancel-open-orders',
     'halt --account default --mode REDUCE_ONLY --reason "near the limit"',

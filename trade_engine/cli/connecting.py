@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from trade_engine.client import TradeEngineClient
 
+NO_ANSWER = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""The codes of an engine, or one of its stores, that does not answer."""
 CONNECT_S = 2.0
 """How long a command tries to connect: whoever mistyped an address should learn it soon."""
 

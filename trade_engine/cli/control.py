@@ -1,8 +1,7 @@
-"""`halt`, `resume`, `status`: stop, let go again, and look."""
+"""`resume` and `status`: let go again, and look."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -20,65 +19,7 @@ from trade_engine.cli.options import (
     scope_of,
 )
 from trade_engine.cli.output import clock, complain, print_json, say, scope_name, table, word
-from trade_engine.client import (
-    AccountStatus,
-    GetStatusResponse,
-    HaltResult,
-    TradingState,
-)
-
-IN_DOUBT = 1
-
-
-class HaltMode(StrEnum):
-    """How strict a halt is."""
-
-    HALTED = "HALTED"
-    REDUCE_ONLY = "REDUCE_ONLY"
-
-
-def halt(
-    reason: Reason,
-    everything: Everything = False,
-    account: ScopeAccount = "",
-    strategy: ScopeStrategy = "",
-    symbol: ScopeSymbol = "",
-    mode: Annotated[
-        HaltMode, typer.Option(case_sensitive=False, help="Nothing, or only what reduces.")
-    ] = HaltMode.HALTED,
-    cancel_open_orders: Annotated[
-        bool, typer.Option("--cancel-open-orders", help="Also cancel the orders at brokers.")
-    ] = False,
-    target: Target = DEFAULT_TARGET,
-    as_json: Json = False,
-) -> int:
-    """Stop trading in a scope, on every replica, until `resume`.
-
-    DRAINED means that no order of the scope reaches a broker any more. IN_DOUBT names those that
-    may, and gives exit code 1: halt again until it is DRAINED. After an error the scope is not
-    halted.
-    """
-    scope = scope_of(everything=everything, account=account, strategy=strategy, symbol=symbol)
-    with engine_at(target) as engine:
-        done = engine.halt(
-            scope,
-            reason,
-            mode=TradingState.Value(f"TRADING_STATE_{mode.value}"),
-            cancel_open_orders=cancel_open_orders,
-        )
-    drained = done.result == HaltResult.Value("HALT_RESULT_DRAINED")
-    if as_json:
-        print_json(done)
-    elif drained:
-        what = "no order" if mode is HaltMode.HALTED else "no order that adds to a position"
-        say(f"DRAINED: {what} of {scope_name(scope)} reaches a broker until resume.", "green")
-    else:
-        say(f"IN DOUBT: these may still reach a broker; halt {scope_name(scope)} again.", "red")
-        for order_id in done.in_doubt_order_ids:
-            say(f"  {order_id}")
-    if done.canceled_order_ids and not as_json:
-        say(f"Canceled, or asked to be: {', '.join(done.canceled_order_ids)}")
-    return 0 if drained else IN_DOUBT
+from trade_engine.client import AccountStatus, GetStatusResponse, TradingState
 
 
 def resume(

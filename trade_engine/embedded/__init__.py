@@ -15,7 +15,7 @@ from trade_engine.embedded.errors import (
     ServerDidNotStart,
     WrongServerVersion,
 )
-from trade_engine.embedded.servers import EmbeddedServers
+from trade_engine.embedded.servers import EmbeddedServers, urls_of
 
 __all__ = [
     "BinaryNotFound",
@@ -25,4 +25,5 @@ __all__ = [
     "EmbeddedServers",
     "ServerDidNotStart",
     "WrongServerVersion",
+    "urls_of",
 ]

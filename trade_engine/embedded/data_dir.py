@@ -72,7 +72,7 @@ def claim(path: Path, program: Path, say: Callable[[str], None]) -> DataDir:
         servers_lock = lock_servers(root, say)
         undo.callback(servers_lock.close)
         run_as = choose_user(root, program, servers_lock.fd)
-        run = _run_dir(root)
+        run = run_dir(root)
         claimed = DataDir(root, run, run_as, engine_lock, servers_lock)
         for folder in (claimed.valkey, claimed.log, run):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -94,8 +94,11 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _run_dir(root: Path) -> Path:
-    """Return the directory of the sockets: in the data directory where the path is short enough."""
+def run_dir(root: Path) -> Path:
+    """Return the directory of the sockets: in the data directory where the path is short enough.
+
+    root is absolute and without symbolic links.
+    """
     run = root / "run"
     longest = str(run / _LONGEST_SOCKET_NAME)
     if len(os.fsencode(longest)) <= _SOCKET_PATH_BYTES_MAX and _PLAIN_PATH.fullmatch(longest):

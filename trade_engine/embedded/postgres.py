@@ -72,6 +72,12 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
 _PID_FILE_STATUS_LINE = 7  # of postmaster.pid, from 0
 
 
+def url_at(run: Path) -> str:
+    """SQLAlchemy's URL of the engine's database on the server whose socket is in `run`."""
+    host = quote(str(run), safe="")
+    return f"postgresql+psycopg://{_USER}@/{DATABASE}?host={host}&port={_PORT}"
+
+
 class Postgres:
     """The private PostgreSQL of one data directory."""
 
@@ -86,8 +92,7 @@ class Postgres:
     @property
     def url(self) -> str:
         """SQLAlchemy's URL of the engine's database."""
-        host = quote(str(self._place.run), safe="")
-        return f"postgresql+psycopg://{_USER}@/{DATABASE}?host={host}&port={_PORT}"
+        return url_at(self._place.run)
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Make the data directory, unless it is there.

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from trade_engine.embedded import postgres, valkey
 from trade_engine.embedded.binaries import Binaries, locate
-from trade_engine.embedded.data_dir import DataDir, claim
+from trade_engine.embedded.data_dir import DataDir, claim, run_dir
 from trade_engine.embedded.postgres import Postgres
 from trade_engine.embedded.supervisor import Supervisor
 from trade_engine.embedded.valkey import Valkey
@@ -18,6 +19,12 @@ from trade_engine.embedded.valkey import Valkey
 _START_S = 120.0  # a recovery after a crash is the longest that a start can take
 
 _log = logging.getLogger(__name__)
+
+
+def urls_of(data_dir: Path) -> tuple[str, str]:
+    """Where PostgreSQL and Valkey are reached while an engine runs on data_dir, whoever asks."""
+    run = run_dir(data_dir.expanduser().resolve())
+    return postgres.url_at(run), valkey.url_at(run)
 
 
 class EmbeddedServers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from pathlib import Path
 
 from trade_engine.embedded.binaries import Binaries
 from trade_engine.embedded.data_dir import DataDir
@@ -28,6 +29,14 @@ _SETTINGS = {
 }
 
 
+SOCKET = "valkey.sock"
+
+
+def url_at(run: Path) -> str:
+    """redis-py's URL of database 0 of the server whose socket is in `run`."""
+    return f"unix://{run / SOCKET}?db=0"
+
+
 class Valkey:
     """The private Valkey of one data directory."""
 
@@ -37,13 +46,13 @@ class Valkey:
         """`place` is held by this process."""
         self._place = place
         self._binaries = binaries
-        self._socket = place.run / "valkey.sock"
+        self._socket = place.run / SOCKET
         self.log = place.log / "valkey.log"
 
     @property
     def url(self) -> str:
         """redis-py's URL of database 0."""
-        return f"unix://{self._socket}?db=0"
+        return url_at(self._socket.parent)
 
     def command(self) -> Command:
         """Return the server to run."""

@@ -1,0 +1,139 @@
+"""Ways to spoil the evidence of a clean run, each to be found by one invariant of the checker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import orjson
+
+from tests.faults.evidence import Evidence, Row
+from trade_engine.storage.redis import keys
+
+Forge = Callable[[Evidence], object]
+STATE = keys.state("default")
+
+
+def _payload(entry: Row, change: Callable[[Any], object]) -> None:
+    payload = orjson.loads(entry["payload"])
+    change(payload)
+    entry["payload"] = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _an_order(evidence: Evidence) -> Row:
+    return next(each for each in evidence.messages if each["message"]["kind"] == "ORDER")
+
+
+def _an_event(evidence: Evidence, what: str) -> Row:
+    return next(each for each in evidence.events if each["what"] == what)
+
+
+def _an_entry(evidence: Evidence, kind: str) -> Row:
+    return next(each for each in evidence.journal if each["kind"] == kind)
+
+
+def _approval(evidence: Evidence) -> Row:
+    return next(
+        each
+        for each in evidence.journal
+        if each["kind"] == "DECISION" and orjson.loads(each["payload"])["decision"]["order"]
+    )
+
+
+def _halt(evidence: Evidence, result: str, in_doubt: list[str]) -> None:
+    before_ns = _an_order(evidence)["arrived_at_ns"] - 1_000_000
+    evidence.events = [each for each in evidence.events if each["what"] != "resume"]
+    evidence.events.append(
+        {
+            "what": "halt", "at_ns": before_ns, "asked_ns": before_ns - 1, "scope": "GLOBAL",
+            "mode": "HALTED", "result": result, "in_doubt": in_doubt,
+        }
+    )  # fmt: skip
+
+
+def _limit(payload: Any) -> None:
+    for limit in payload["limits"]:
+        if limit["name"] == "order_notional_max":
+            limit["value"] = "1"
+
+
+def _updates(evidence: Evidence) -> list[Row]:
+    return [each for each in evidence.events if each["what"] == "update"]
+
+
+def _swap_updates(evidence: Evidence) -> None:
+    first = _updates(evidence)[0]
+    same = (first["subscriber"], first["account_id"])
+    one, two = [
+        each for each in _updates(evidence) if (each["subscriber"], each["account_id"]) == same
+    ][:2]
+    at, other = evidence.events.index(one), evidence.events.index(two)
+    evidence.events[at], evidence.events[other] = two, one
+
+
+FORGERIES: dict[str, tuple[int, Forge]] = {
+    "an order arrives twice": (1, lambda e: e.messages.append(_an_order(e))),
+    "an order has another price": (
+        1,
+        lambda e: _an_order(e)["message"]["terms"].update(price="1"),
+    ),
+    "a broker's order is unknown": (1, lambda e: _an_order(e).update(cl_ord_id="o-rogue")),
+    "an answer is not in the journal": (2, lambda e: _an_event(e, "ack").update(signal_id="none")),
+    "a repeat is answered otherwise": (
+        2,
+        lambda e: e.events.append({**_an_event(e, "ack"), "decision": "CgNzLTE="}),
+    ),
+    "a decision is not indexed": (2, lambda e: e.decisions.clear()),
+    "a limit is passed": (3, lambda e: _payload(_an_entry(e, "LIMITS_CHANGED"), _limit)),
+    "an approval is gone": (4, lambda e: e.journal.remove(_approval(e))),
+    "an order was sent past a halt": (5, lambda e: _halt(e, "DRAINED", [])),
+    "an order in doubt was not named": (5, lambda e: _halt(e, "IN_DOUBT", ["o-another"])),
+    "an update is missing": (6, lambda e: e.events.remove(_updates(e)[3])),
+    "the last update is missing": (6, lambda e: e.events.remove(_updates(e)[-1])),
+    "an update comes twice": (6, lambda e: e.events.append(_updates(e)[-1])),
+    "updates come in another order": (6, _swap_updates),
+    "an entry is changed": (
+        7,
+        lambda e: _payload(_approval(e), lambda p: p["decision"].update(message="Fine.")),
+    ),
+    "an entry is deleted": (7, lambda e: e.journal.pop(5)),
+    "the tail is cut off": (7, lambda e: e.journal.pop()),
+    "a field in Redis differs": (8, lambda e: e.redis[STATE]["value"].update(summary="{}")),
+    "a field is lost in Redis": (8, lambda e: e.redis[STATE]["value"].pop("epoch")),
+    "the controls are lost in Redis": (8, lambda e: e.redis.pop(keys.CONTROLS)),
+    "a halt stands in Redis alone": (
+        8,
+        lambda e: e.redis[keys.CONTROLS]["value"].update({"SYMBOL:IBM": '{"state":"HALTED"}'}),
+    ),
+    "a fill is lost": (9, lambda e: e.fills.pop()),
+    "a position is off": (9, lambda e: e.positions[0].update(quantity="12345")),
+    "cash is off": (9, lambda e: e.accounts[0]["summary"].update(cash="1")),
+    "CumQty is off": (9, lambda e: e.orders[0].update(cum_qty="12345")),
+    "a status is illegal": (9, lambda e: e.orders[0].update(ord_status="SUSPENDED")),
+    "it was never quiet": (
+        10,
+        lambda e: _an_event(e, "settled").update(quiet=False, left=["an order"]),
+    ),
+    "an order is left open": (10, lambda e: e.orders[0].update(is_open=True)),
+    "a key has no end": (10, lambda e: e.redis.update({"te:{x}:y": {"ttl_ms": -1, "value": ""}})),
+    "a lease has no end": (10, lambda e: e.leases[0].update(stuck=True)),
+    "a connection is left": (10, lambda e: e.sessions_left.append({"state": "idle"})),
+    "a transaction stands open": (10, lambda e: e.sessions.append({"open_s": 9.0})),
+    "an engine did not stop well": (10, lambda e: e.exit_codes.update({"engine-0": 1})),
+    "the secret is logged": (11, lambda e: e.logs.update({"engine-0": f"a\nurl {e.secret}"})),
+    "the secret is a label": (11, lambda e: e.metrics.update({"engine-0": f"x{{u='{e.secret}'}}"})),
+    "the secret is in an error": (
+        11,
+        lambda e: e.events.append({"what": "refused", "details": e.secret}),
+    ),
+}
+"""Each by its name, with the invariant that finds it."""
+
+
+def forged(evidence: Evidence) -> Iterator[tuple[str, int, Evidence]]:
+    """Each forgery's name, the invariant that finds it, and the evidence with it."""
+    for name, (number, forge) in FORGERIES.items():
+        spoiled = deepcopy(evidence)
+        forge(spoiled)
+        yield name, number, spoiled

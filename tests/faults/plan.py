@@ -1,0 +1,221 @@
+"""What happens in a run: all of it follows from the seed, and nothing else.
+
+The same seed gives the same load and the same faults at the same moments; how they interleave is
+the machine's. Times are in seconds from the start of the load.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from tests.faults.points import ACTIONS, POINTS
+
+ACCOUNTS = ("default", "second")
+STRATEGIES = ("s0", "s1", "s2", "s3")
+SYMBOLS = ("AAPL", "IBM")
+PRICE = 150
+"""Every quote's mid, always: so what a limit counts is known without a market."""
+
+SCOPES = ("GLOBAL", "ACCOUNT:default", "ACCOUNT:second", "STRATEGY:s1", "SYMBOL:IBM")
+
+LOAD_S = 2.5
+SIGNALS = 2000
+
+POINT_FAULTS = tuple(f"{action} {point}" for action, point in product(ACTIONS, POINTS))
+PROCESS_FAULTS = (
+    "engine kill",
+    "engine stop",
+    "engine stop past its lease",
+    "engine terminate",
+    "engine clock +1h",
+    "engine clock -1h",
+)
+POSTGRES_FAULTS = (
+    "postgres stop",
+    "postgres kill",
+    "postgres immediate shutdown",
+    "postgres backend kill",
+    "postgres sessions terminated",
+    "postgres disk full",
+)
+REDIS_FAULTS = (
+    "redis stop",
+    "redis kill",
+    "redis FLUSHALL",
+    "redis SCRIPT FLUSH",
+    "redis key lost",
+)
+PROXY_FAULTS = tuple(
+    f"{store} proxy {how}"
+    for store, how in product(
+        ("postgres", "redis"),
+        ("delay", "cut", "black hole", "cut at byte", "lose reply", "lose reply in silence"),
+    )
+)
+OTHER_FAULTS = PROCESS_FAULTS + POSTGRES_FAULTS + REDIS_FAULTS + PROXY_FAULTS
+ALL_FAULTS = POINT_FAULTS + OTHER_FAULTS
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: when, what, to which replica, how long, and a number for what needs one.
+
+    amount: the passing of a point, or the byte to cut at.
+    """
+
+    at_s: float
+    name: str
+    replica: int
+    lasts_s: float
+    amount: int
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One signal of the load; again: how often it is sent once more after its answer."""
+
+    signal_id: str
+    account_id: str
+    strategy_id: str
+    symbol: str
+    buy: bool
+    target: float
+    again: int
+    cancel: bool
+
+
+@dataclass(frozen=True)
+class Halt:
+    """An operator's halt, and when it is taken back. scope as the record writes it."""
+
+    at_s: float
+    scope: str
+    mode: str
+    cancel_open_orders: bool
+    holds_s: float
+    replica: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run."""
+
+    seed: int
+    replicas: int
+    lease_ttl_ms: int
+    paper: dict[str, str]
+    faults: list[Fault]
+    signals: list[Signal]
+    halts: list[Halt]
+    reconnect_s: list[float] = field(default_factory=list)
+    """How long each subscriber of an account stays before it comes again elsewhere."""
+    load_s: float = LOAD_S
+    workers: int = 10
+    pace_s: float = 0.02
+    """How many strategies there are, and how long each rests between two signals."""
+
+
+def plan_of(seed: int, *, faultless: bool = False) -> Plan:
+    """The run of a seed."""
+    chance = random.Random(seed)
+    replicas = chance.choice((1, 2, 2, 3))
+    return Plan(
+        seed=seed,
+        replicas=replicas,
+        # A quarter with the product's own lease; the others lose less time to a killed sender's.
+        lease_ttl_ms=5000 if chance.random() < 0.25 else 1500,
+        paper={
+            "PAPER_SEED": str(chance.randrange(2**31)),
+            "PAPER_LATENCY_MS": str(chance.choice((0, 5, 40))),
+            "PAPER_COMMISSION_PER_SHARE": "0.013",
+            "PAPER_REJECT_PROBABILITY": "0.03",
+            "PAPER_GAP_PROBABILITY": "0.2",
+            "PAPER_GAP_BPS": "60",
+            "PAPER_DAY_END_S": "none",
+        },
+        faults=[] if faultless else _faults(chance, seed, replicas),
+        signals=[_signal(chance, number) for number in range(SIGNALS)],
+        halts=_halts(chance, replicas),
+        reconnect_s=[chance.uniform(0.2, 0.8) for _ in range(2)],
+    )
+
+
+def halt_race_of(seed: int, halts: int) -> Plan:
+    """So many halts against three replicas under as much load as they take, and no fault."""
+    chance = random.Random(seed)
+    plan = plan_of(seed, faultless=True)
+    every_s = 0.25
+    return replace(
+        plan,
+        replicas=3,
+        signals=[_signal(chance, number) for number in range(200 * halts)],
+        halts=[
+            Halt(
+                at_s=0.3 + number * every_s,
+                scope=chance.choice(SCOPES),
+                mode="HALTED",
+                cancel_open_orders=chance.random() < 0.5,
+                holds_s=chance.uniform(0.05, 0.15),
+                replica=chance.randrange(3),
+            )
+            for number in range(halts)
+        ],
+        load_s=3600.0,
+        workers=24,
+        pace_s=0.0,
+    )
+
+
+def _faults(chance: random.Random, seed: int, replicas: int) -> list[Fault]:
+    """Three at points and two others: runs of consecutive seeds meet each equally often."""
+    names = [
+        family[(seed * share + number) * 11 % len(family)]
+        for family, share in ((POINT_FAULTS, 3), (OTHER_FAULTS, 2))
+        for number in range(share)
+    ]
+    found = [
+        Fault(
+            at_s=chance.uniform(0.1, LOAD_S - 0.6),
+            name=name,
+            replica=chance.randrange(replicas),
+            lasts_s=chance.uniform(0.2, 1.2),
+            amount=chance.randint(1, 6) if name in POINT_FAULTS else chance.randint(1, 60_000),
+        )
+        for name in names
+    ]
+    return sorted(found, key=lambda fault: fault.at_s)
+
+
+def _signal(chance: random.Random, number: int) -> Signal:
+    up = chance.random() < 0.5 if number % 5 == 0 else number // 30 % 2 == 0
+    return Signal(
+        signal_id=f"load-{number}",
+        account_id=ACCOUNTS[0] if chance.random() < 0.7 else ACCOUNTS[1],
+        strategy_id=chance.choice(STRATEGIES),
+        symbol=chance.choice(SYMBOLS),
+        buy=up,
+        target=chance.choice((5_000.0, 12_000.0, 20_000.0)) * (1 if up else chance.choice((-1, 0))),
+        again=chance.choice((0, 0, 0, 0, 1, 2)),
+        cancel=chance.random() < 0.15,
+    )
+
+
+def _halts(chance: random.Random, replicas: int) -> list[Halt]:
+    found = []
+    at_s = chance.uniform(0.3, 0.8)
+    while at_s < LOAD_S - 0.4:
+        holds_s = chance.uniform(0.1, 0.4)
+        found.append(
+            Halt(
+                at_s=at_s,
+                scope=chance.choice(SCOPES),
+                mode=chance.choice(("HALTED", "HALTED", "REDUCE_ONLY")),
+                cancel_open_orders=chance.random() < 0.4,
+                holds_s=holds_s,
+                replica=chance.randrange(replicas),
+            )
+        )
+        at_s += holds_s + chance.uniform(0.2, 0.6)
+    return found

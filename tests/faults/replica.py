@@ -1,0 +1,139 @@
+"""One engine of a run: a process that is armed, frozen, killed, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+START_S = 40.0
+STOP_S = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Replica:
+    """Keeps one engine running: whatever ends it, it is started again, until `stop`."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        log: Path,
+        on_point: Callable[[Replica, str, str], None],
+    ) -> None:
+        """on_point is told the action and the point as one happens at it."""
+        self.name = name
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.log = log
+        self.starts = 0
+        self.exit_codes: list[int] = []
+        self.ready = asyncio.Event()
+        self._arguments = arguments
+        self._environment = environment
+        self._on_point = on_point
+        self._process: Process | None = None
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._keep_running(), name=self.name)
+
+    async def stop(self) -> int:
+        """Ask it to stop; answers with its exit code, which is 0 after an orderly stop."""
+        self._stopping = True
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        return await self._ended()
+
+    async def end(self) -> None:
+        """Be gone, in whatever way."""
+        self._stopping = True
+        self.signal(signal.SIGKILL)
+        await self._ended()
+
+    async def _ended(self) -> int:
+        assert self._task is not None
+        done, _ = await asyncio.wait({self._task}, timeout=STOP_S)
+        if not done:
+            self.signal(signal.SIGKILL)
+            await self._task
+        return self.exit_codes[-1]
+
+    def signal(self, number: signal.Signals) -> None:
+        pid = self.pid
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def command(self, line: str) -> None:
+        """Tell the running process; one that is gone hears nothing."""
+        process = self._process
+        if process is not None and process.stdin is not None and not process.stdin.is_closing():
+            process.stdin.write(f"{line}\n".encode())
+
+    async def _keep_running(self) -> None:
+        while not self._stopping:
+            await self._run_once()
+            self.ready.clear()
+
+    async def _run_once(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.faults.engine_main",
+            *self._arguments,
+            "--listen",
+            self.target,
+        ]
+        environment = self._environment | {
+            "TRADE_ENGINE_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}"
+        }
+        with self.log.open("ab") as errors:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+            )
+        self.starts += 1
+        try:
+            assert process.stdout is not None
+            async for line in process.stdout:
+                self._heard(line.decode().rstrip())
+        finally:
+            self.exit_codes.append(await process.wait())
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def _heard(self, line: str) -> None:
+        if " is ready on " in line:
+            self.ready.set()
+        elif line.startswith("POINT "):
+            _, action, point = line.split(" ", 2)
+            self._on_point(self, action, point)
+        elif line.startswith("UNKNOWN COMMAND"):
+            raise AssertionError(line)
