@@ -238,21 +238,21 @@ def _redis_misses_positions() -> None:
 
 
 def _commissions_are_forgotten() -> None:
-    book = vars(fills)["book"]
+    book: Any = vars(fills)["book"]
 
-    def free(position: Any, side: Any, qty: Any, px: Any, _commission: Any, multiplier: Any) -> Any:
-        return book(position, side, qty, px, Decimal(0), multiplier)
+    def free(position: Any, side: Any, qty: Any, px: Any, _commission: Any, *more: Any) -> Any:
+        return book(position, side, qty, px, Decimal(0), *more)
 
     _put(fills, "book", free)
 
 
 def _a_fill_is_booked_in_half() -> None:
-    book_fill = fills._book_fill
+    book_fill: Any = fills._book_fill
 
-    def half(what: Any, broker: Any, order: Any, report: Any, fill: Any) -> Any:
+    def half(what: Any, broker: Any, order: Any, report: Any, fill: Any, *more: Any) -> Any:
         if fill is not None:
             fill = replace(fill, last_qty=fill.last_qty / 2)
-        return book_fill(what, broker, order, report, fill)
+        return book_fill(what, broker, order, report, fill, *more)
 
     _put(fills, "_book_fill", half)
 
