@@ -21,7 +21,9 @@ from prometheus_client import CollectorRegistry
 from trade_engine import __version__
 from trade_engine.api.listening import check_free
 from trade_engine.api.server import Server, ServerSettings
+from trade_engine.brokers.fix_config import FixConfig
 from trade_engine.brokers.paper_config import PaperConfig
+from trade_engine.config.brokers import load_brokers
 from trade_engine.config.rulebook import load_rulebook, unset_limits
 from trade_engine.config.settings import Settings
 from trade_engine.domain.errors import EngineError, StoreUnavailable
@@ -60,10 +62,12 @@ def serve(settings: Settings, say: Say = say_at_once) -> int:
     configure_logs(settings.log_level, settings.log_format)
     try:
         _check_addresses(settings)
-        rulebook = load_rulebook(settings.limits_file, settings.instruments_file)
+        sessions = load_brokers(settings.brokers_file, settings.data_dir)
+        rulebook = load_rulebook(settings.limits_file, settings.instruments_file, sessions)
         with stores(settings) as (database_url, redis_url):
             migrate(database_url)
             plan = _plan(settings, rulebook, database_url, redis_url)
+            plan.fix = [FixConfig(name=name, **terms) for name, terms in sessions.items()]
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 failed = runner.run(_serve(settings, plan, say))
     except EngineError as error:

@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from trade_engine import __version__
+from trade_engine.brokers.fix import FixBroker
+from trade_engine.brokers.fix_config import FixConfig
 from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.config.calendars import ExchangeCalendars
@@ -17,7 +19,7 @@ from trade_engine.domain.rulebook import Rulebook
 from trade_engine.execution.engine import Engine
 from trade_engine.execution.observer import UNOBSERVED, Observer
 from trade_engine.execution.parts import EngineParts, GateStores
-from trade_engine.execution.ports import Calendars
+from trade_engine.execution.ports import Broker, Calendars
 from trade_engine.storage.postgres.controls import PostgresControls
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
@@ -47,6 +49,7 @@ class Plan:
     rulebook: Rulebook
     replica_id: str
     paper: PaperConfig = field(default_factory=PaperConfig)
+    fix: list[FixConfig] = field(default_factory=list)
     queue_cap: int = 10_000
     database_pool_size: int = 12
     database_limit_s: float = 5.0
@@ -112,7 +115,7 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
                 leases=PostgresLeases(controlling),
                 queries=queries,
                 doorbell=doorbell,
-                brokers={paper.name: paper},
+                brokers={paper.name: paper, **_fix_brokers(plan)},
                 rulebook=plan.rulebook,
                 clock=plan.clock,
                 new_epoch=plan.new_epoch,
@@ -134,3 +137,11 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
             yield Running(engine, queries, doorbell)
         finally:
             await engine.stop(DRAIN_S)
+
+
+def _fix_brokers(plan: Plan) -> dict[str, Broker]:
+    """A broker for each FIX session; it connects once this process is an account's sender."""
+    return {
+        config.name: FixBroker(config, clock=plan.clock, observer=plan.observer)
+        for config in plan.fix
+    }

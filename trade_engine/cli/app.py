@@ -18,6 +18,7 @@ from trade_engine.cli import (
     control,
     demo,
     differences,
+    fix,
     halt,
     orders,
     quotes,
@@ -45,6 +46,7 @@ app = typer.Typer(
     epilog=escape(EXIT_CODES),
 )
 quotes_app = typer.Typer(no_args_is_help=True, help="Look at quotes, or publish them.")
+fix_app = typer.Typer(no_args_is_help=True, help="Look at a FIX session's file, or reset it.")
 audit_app = typer.Typer(no_args_is_help=True, help="Prove that the record holds.")
 
 
@@ -88,6 +90,7 @@ _add(
     "serve --listen 127.0.0.1:50052 --data-dir ./data",
     "serve --database-url postgresql://te@db/te --redis-url redis://cache:6379/0",
     "serve --limits limits.toml --instruments instruments.toml",
+    "serve --limits limits.toml --brokers brokers.toml",
 )
 _add(app, "demo", demo.demo, "demo", "demo --days 250", "demo --json")
 _add(
@@ -159,6 +162,16 @@ _add(
 )
 _add(audit_app, "replay", audit.replay, "audit replay --data-dir ./data --json")
 app.add_typer(audit_app, name="audit")
+_add(fix_app, "show", fix.show, "fix show venue --brokers brokers.toml", "fix show venue --json")
+_add(
+    fix_app,
+    "reset",
+    fix.reset,
+    "fix reset venue --brokers brokers.toml",
+    "fix reset venue --next-sender 812 --next-target 1204",
+    "fix reset venue --announce",
+)
+app.add_typer(fix_app, name="fix")
 _add(app, "migrate", server.migrate, "migrate --database-url postgresql://te@db/te")
 
 

@@ -25,6 +25,10 @@ Instruments = Annotated[
     Path | None, typer.Option(metavar="FILE", help="What may be traded (TOML).")
 ]
 
+Brokers = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Venues beside the paper one (TOML).")
+]
+
 
 def serve(
     listen: Listen = None,
@@ -33,6 +37,7 @@ def serve(
     redis_url: RedisUrl = None,
     limits: Limits = None,
     instruments: Instruments = None,
+    brokers: Brokers = None,
 ) -> int:
     """Start the engine, and serve until Ctrl-C.
 
@@ -49,6 +54,7 @@ def serve(
         redis_url=redis_url,
         limits_file=limits,
         instruments_file=instruments,
+        brokers_file=brokers,
     )
     return serve_engine(settings)
 

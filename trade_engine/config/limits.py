@@ -19,7 +19,7 @@ from trade_engine.config.calendars import CALENDAR
 from trade_engine.config.currencies import CURRENCY
 from trade_engine.config.faults import did_you_mean
 from trade_engine.config.instruments import ASSET_CLASSES
-from trade_engine.config.kinds import Kind, names_of, number, one_of, whole
+from trade_engine.config.kinds import Kind, names_of, number, text, whole
 from trade_engine.config.toml_file import Key, TomlFile
 from trade_engine.config.toml_places import KeyPath
 from trade_engine.domain.errors import InvalidField
@@ -45,7 +45,6 @@ from trade_engine.domain.rulebook import AccountTerms, StrategyTerms
 from trade_engine.domain.signal import checked_id
 from trade_engine.domain.trading_state import TradingState
 
-BROKERS = ("paper",)
 NS_PER_MS = 1_000_000
 DAY_MS = 86_400_000
 REFILL_DAYS_MAX = 52
@@ -67,7 +66,9 @@ ACCOUNT_KEYS = {
         required=True,
     ),
     "broker": Key(
-        one_of(" or ".join(BROKERS), lambda _: BROKERS), "where its orders go", required=True
+        text("paper, or the name of a session in the brokers file", checked_id),
+        "where its orders go",
+        required=True,
     ),
     "calendar": Key(CALENDAR, 'whose sessions end its trading day; "24/7", by UTC, unless set'),
     "on_daily_loss": Key(BREACH, "what a breach of daily_loss_max does; REDUCE_ONLY unless set"),

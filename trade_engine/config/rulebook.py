@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import orjson
 from trade_engine.config.faults import ConfigFaults, Fault, did_you_mean
 from trade_engine.config.instruments import read_instruments
 from trade_engine.config.limits import LimitsFile, read_limits
-from trade_engine.config.toml_file import TomlFile
+from trade_engine.config.toml_file import TomlFile, open_toml
 from trade_engine.domain.limits import LIMIT_NAMES, RATES, Level, LevelKey, Limits
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.rulebook import Rulebook
@@ -20,10 +21,16 @@ from trade_engine.domain.rulebook import Rulebook
 DEFAULT_LIMITS = "default_limits.toml"
 DEFAULT_INSTRUMENTS = "default_instruments.toml"
 VERSION_LENGTH = 16
+PAPER = "paper"
+"""The broker that is always there."""
 
 
-def load_rulebook(limits_file: Path | None, instruments_file: Path | None) -> Rulebook:
+def load_rulebook(
+    limits_file: Path | None, instruments_file: Path | None, sessions: Collection[str] = ()
+) -> Rulebook:
     """Read both files; None takes the default that comes with the engine.
+
+    sessions are the brokers that there are beside the paper one.
 
     The version is a hash of the content, so the same files have the same version on any machine.
 
@@ -35,6 +42,8 @@ def load_rulebook(limits_file: Path | None, instruments_file: Path | None) -> Ru
     instruments_toml = _open(instruments_file, DEFAULT_INSTRUMENTS, "instruments", faults)
     limits = read_limits(limits_toml) if limits_toml else LimitsFile()
     instruments = read_instruments(instruments_toml) if instruments_toml else {}
+    if limits_toml:
+        _check_brokers(limits_toml, limits, (PAPER, *sessions))
     if limits_toml and instruments_toml:
         _check_symbols(limits_toml, limits, instruments_toml)
         _check_currencies(limits, instruments_toml, instruments)
@@ -74,21 +83,18 @@ def _reaches_all(levels: list[LevelKey], account_id: str, rulebook: Rulebook) ->
 
 
 def _open(given: Path | None, default: str, kind: str, faults: list[Fault]) -> TomlFile | None:
-    """Open a file; None when it cannot be read or is no TOML, and then `faults` has the fault."""
-    if given is None:
-        text = (files("trade_engine.config") / default).read_text(encoding="utf-8")
-        return TomlFile(default, text)
-    try:
-        file = TomlFile(str(given), given.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        allowed = (
-            f"a file that can be read, given with --{kind} or TRADE_ENGINE_{kind.upper()}_FILE"
-        )
-        faults.append(Fault("", why or str(error), allowed, str(given)))
-        return None
-    faults += file.faults
-    return None if file.faults else file
+    """Open a file, or the one that comes with the engine; see `open_toml`."""
+    if given is not None:
+        return open_toml(given, kind, faults)
+    text = (files("trade_engine.config") / default).read_text(encoding="utf-8")
+    return TomlFile(default, text)
+
+
+def _check_brokers(file: TomlFile, limits: LimitsFile, known: Collection[str]) -> None:
+    for account_id, terms in limits.accounts.items():
+        if terms.broker not in known:
+            hint = did_you_mean(terms.broker, known)
+            file.fault(("accounts", account_id, "broker"), f"{' or '.join(known)}{hint}")
 
 
 def _check_symbols(limits: TomlFile, found: LimitsFile, instruments: TomlFile) -> None:

@@ -38,6 +38,7 @@ FLAGS = {
     "redis_url": "--redis-url",
     "limits_file": "--limits",
     "instruments_file": "--instruments",
+    "brokers_file": "--brokers",
 }
 """The settings that `trade-engine serve` also takes as flags."""
 PAPER = "paper_"
@@ -151,6 +152,9 @@ class Settings(BaseSettings):
     )
     instruments_file: ExpandedPath | None = _setting(
         None, "instruments; unset takes those that come with the engine", "a TOML file"
+    )
+    brokers_file: ExpandedPath | None = _setting(
+        None, "venues beside the paper one; unset knows none", "a TOML file"
     )
     replica_id: Annotated[str, AfterValidator(_checked_replica)] | None = _setting(
         None, "this process's name among replicas; unset makes one at start", ID_ALLOWED

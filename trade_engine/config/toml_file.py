@@ -131,6 +131,24 @@ class TomlFile:
         self.fault(path, f"one of {', '.join(known)}", given)
 
 
+def open_toml(given: Path, kind: str, faults: list[Fault]) -> TomlFile | None:
+    """Open a file; None when it cannot be read or is no TOML, and then `faults` has the fault.
+
+    kind is what its flag and its variable are called for.
+    """
+    try:
+        file = TomlFile(str(given), given.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        allowed = (
+            f"a file that can be read, given with --{kind} or TRADE_ENGINE_{kind.upper()}_FILE"
+        )
+        faults.append(Fault("", why or str(error), allowed, str(given)))
+        return None
+    faults += file.faults
+    return None if file.faults else file
+
+
 def dotted(path: KeyPath) -> str:
     """Write a path as TOML does, with quotes where a name needs them."""
     return ".".join(

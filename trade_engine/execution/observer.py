@@ -53,6 +53,11 @@ class Alert(StrEnum):
     LOSS_LIMIT = "loss_limit"
     """An account lost more than a loss limit allows, and was stopped."""
 
+    BROKER_AWAY = "broker_away"
+    """The session with a broker ended, or cannot be had; nothing is sent there meanwhile."""
+    BROKER_UNREADABLE = "broker_unreadable"
+    """A broker's message could not be understood; it is kept aside for a person to look at."""
+
 
 class Observer:
     """Whoever watches: a subclass sees what it overrides, and this one sees nothing."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trade_engine.config import ConfigFaults, described, load_rulebook
+from trade_engine.config.brokers import FIX_KEYS, load_brokers
 from trade_engine.config.instruments import INSTRUMENT_KEYS
 from trade_engine.config.limits import (
     ACCOUNT_KEYS,
@@ -22,6 +23,8 @@ from trade_engine.config.toml_file import Key
 from trade_engine.domain.limits import RATES, Level
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "configuration.md").read_text()
+
+BROKERS = (Path(__file__).resolve().parents[3] / "docs" / "brokers.md").read_text()
 
 
 def table(*rows: Iterable[str]) -> str:
@@ -78,6 +81,20 @@ def fenced(language: str) -> list[str]:
 )
 def test_the_table_is_what_the_code_has(wanted: str) -> None:
     assert wanted in DOCUMENT, f"docs/configuration.md lacks this table:\n{wanted}"
+
+
+def test_the_brokers_file_is_what_the_code_has(tmp_path: Path) -> None:
+    assert keys_table(FIX_KEYS) in BROKERS, f"docs/brokers.md lacks:\n{keys_table(FIX_KEYS)}"
+    [example] = [
+        each for each in re.findall(r"```toml\n(.*?)```", BROKERS, re.DOTALL) if "[fix" in each
+    ]
+    secret = tmp_path / "password"
+    secret.write_text("not-in-any-log\n")
+    (tmp_path / "brokers.toml").write_text(
+        example.replace("/etc/trade-engine/prime.password", str(secret))
+    )
+    sessions = load_brokers(tmp_path / "brokers.toml", tmp_path)
+    assert sessions["prime"]["password"] == "not-in-any-log"
 
 
 @pytest.mark.parametrize("level", Level)

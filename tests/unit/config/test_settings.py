@@ -62,6 +62,7 @@ def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
         "redis_url": REDIS,
         "limits_file": "/limits.toml",
         "instruments_file": "/instruments.toml",
+        "brokers_file": "/brokers.toml",
         "replica_id": "a",
         "log_level": "warning",
         "log_format": "json",
@@ -197,7 +198,7 @@ def test_a_wrong_value_is_told_with_what_is_allowed(name: str, value: object, to
     assert faults(**{name: value}) == [told]
 
 
-PATHS = ("data_dir", "limits_file", "instruments_file")
+PATHS = ("data_dir", "limits_file", "instruments_file", "brokers_file")
 
 
 @pytest.mark.parametrize("name", [each.name for each in described() if each.name not in PATHS])
