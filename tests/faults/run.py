@@ -22,31 +22,30 @@ from tests.faults.plan import ACCOUNTS, PRICE, Plan
 from tests.faults.replica import START_S, Replica
 from tests.faults.servers import SECRET, Servers
 from tests.proxy import Proxy
+from tests.support.wide import wide_toml
 from trade_engine.domain.journal import ORDER_KINDS
 from trade_engine.storage.postgres.url import connection_words
 
 QUIET_S = 10.0
 LOOK_EVERY_S = 0.05
-LIMITS = """
-[accounts.default]
-currency = "USD"
-opening_cash = 10000000
-broker = "paper"
-[accounts.second]
+SECOND = """[accounts.second]
 currency = "USD"
 opening_cash = 5000000
 broker = "paper"
-[limits]
-signal_age_ms_max = 60000
-quote_age_ms_max = 600000
-slippage_bps_max = 50
-order_notional_max = 30000
-symbol_position_notional_max = 60000
-gross_exposure_max = 90000
-strategy_signal_rate = { count = 1000, per_ms = 1000, burst = 1000 }
-[limits.account.second]
-gross_exposure_max = 50000
 """
+LIMITS = (
+    SECOND
+    + wide_toml(
+        10_000_000,
+        signal_age_ms_max=60_000,
+        quote_age_ms_max=600_000,
+        order_notional_max=30_000,
+        symbol_position_notional_max=60_000,
+        gross_exposure_max=90_000,
+    )
+    + "[limits.account.second]\ngross_exposure_max = 50000\n"
+)
+"""Tight where the load is to reach a limit, wide everywhere else."""
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,24 @@ async def test_the_health_of_every_service_is_told(api: Serving, service: str) -
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+async def test_the_health_of_an_account_says_whether_it_may_trade(api: Serving) -> None:
+    """Told to who watches as soon as it changes; when nobody can say, it is not serving."""
+    name = health_pb2.HealthCheckRequest(service="account/main")
+    watch = health_of(api.channel).Watch(name)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    api.engine.trading["main"] = False
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    api.engine.trading["main"] = True
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    api.engine.may_trade = broken  # type: ignore[method-assign]
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    watch.cancel()
+
+
+async def broken() -> dict[str, bool]:
+    raise RuntimeError("no idea")
+
+
 async def test_reflection_knows_every_service_and_its_comments_are_not_needed(
     api: Serving,
 ) -> None:

@@ -34,7 +34,13 @@ from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.order import OrdStatus
 from trade_engine.domain.signal import Side
-from trade_engine.domain.trading_state import GLOBAL, ScopeState, TradingState
+from trade_engine.domain.trading_state import (
+    GLOBAL,
+    Scope,
+    ScopeKind,
+    ScopeState,
+    TradingState,
+)
 from trade_engine.execution import halting, order_router
 from trade_engine.execution.commands import HaltCommand, ResumeCommand
 from trade_engine.execution.ports import OrderFilter
@@ -345,3 +351,25 @@ async def test_a_command_does_not_queue_behind_signals(
             await run.engine.cancel_order(ACCOUNT, order_id, "", "changed my mind", "ops")
         assert sum(each.done() for each in crowd) < len(crowd) / 2
         await asyncio.gather(*crowd)
+
+
+async def test_every_replica_tells_that_an_account_may_not_trade(
+    database_url: str, redis_url: str
+) -> None:
+    """What the health of each account is made of; a halt of one strategy does not stop the rest."""
+    async with replicas(2, database_url, redis_url) as runs:
+
+        async def all_say(may_trade: bool) -> bool:  # noqa: FBT001  what they say
+            said = [await run.engine.may_trade() for run in runs]
+            return said == [{ACCOUNT: may_trade}] * 2
+
+        assert await all_say(True)
+        part = HaltCommand(Scope(ScopeKind.STRATEGY, "s1"), HALTED, "drill", "ops", False, "")
+        await runs[0].engine.halt(part)
+        assert await all_say(True)
+        await runs[0].engine.halt(halt(REDUCE_ONLY))
+        assert await all_say(True)
+        await runs[0].engine.halt(halt())
+        await eventually(lambda: all_say(False))
+        await runs[1].engine.resume(RESUME)
+        await eventually(lambda: all_say(True))

@@ -198,6 +198,7 @@ class MemoryEngine:
         self.acceptances: list[AcceptDifferenceCommand] = []
         self.cancels: list[tuple[str, str, str, str, str]] = []
         self.remaining: list[ScopeState] = []
+        self.trading = {"main": True}
         self.quotes_known: dict[str, Quote] = {}
 
     async def submit(self, signal: Signal) -> Answer:
@@ -269,6 +270,9 @@ class MemoryEngine:
         if found is None:
             raise NotFound("difference", difference_id=command.difference_id)
         return found.accepted(START_NS + 1, command.operator, command.reason)
+
+    async def may_trade(self) -> dict[str, bool]:
+        return dict(self.trading)
 
     async def status(self, account_id: str) -> EngineStatus:
         await self._pause()

@@ -86,6 +86,9 @@ class EnginePort(Protocol):
     async def status(self, account_id: str) -> EngineStatus:
         """How the engine stands; an empty account_id means every account."""
 
+    async def may_trade(self) -> dict[str, bool]:
+        """Whether each account may trade now: its gate open, and it not HALTED as a whole."""
+
     async def publish_quotes(self, quotes: list[Quote]) -> None:
         """Remember quotes; one older than the known one of its symbol is not taken over."""
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from trade_engine.api.auth import ANONYMOUS, Caller
 from trade_engine.api.engine import EnginePort, Finder
-from trade_engine.api.health import Health
+from trade_engine.api.health import AccountHealth, Health
 from trade_engine.api.in_flight import InFlight
 from trade_engine.api.interceptors import Handler, Metrics, Surroundings
 from trade_engine.api.kill_switch import ControlService
@@ -100,6 +100,7 @@ class Server:
         self._in_flight = InFlight()
         self._surroundings = Surroundings(self._in_flight, Metrics(registry), new_incident_id)
         self._health = Health(SERVICES)
+        self._accounts = AccountHealth(self._health, engine)
         incident = self._surroundings.incident
         self.hub = OrderUpdateHub(engine.queries, clock, incident, settings.updates)
         """Wants to be woken when an account's journal grows."""
@@ -123,6 +124,7 @@ class Server:
         except RuntimeError:
             raise bind_failure(address) from None
         await self._health.set_serving(serving=True)
+        await self._accounts.start()
         await server.start()
         self._server = server
         return 0 if address.startswith("unix:") else port
@@ -133,6 +135,7 @@ class Server:
         What has not finished after `grace_s` seconds is cut off; the engine's work is not, since
         it belongs to the engine. Harmless when the server was never started.
         """
+        await self._accounts.stop()
         await self._health.stop()
         self._in_flight.close()
         self.hub.close()

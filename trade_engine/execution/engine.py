@@ -14,7 +14,7 @@ from trade_engine.audit.chain import canonical, seal
 from trade_engine.domain.account import ENGINE, GENESIS_HASH, AccountState, scope_state_json
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.difference import Difference
-from trade_engine.domain.errors import ConfigError, EngineError, NotFound
+from trade_engine.domain.errors import ConfigError, EngineError, NotFound, StoreUnavailable
 from trade_engine.domain.execution import BrokerReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.market import Quote
@@ -302,6 +302,17 @@ class Engine:
         if account_id:
             self._gate(account_id)
         return await self._status.read([account_id] if account_id else sorted(self._gates))
+
+    async def may_trade(self) -> dict[str, bool]:
+        """Whether each account may trade now; none may where the operators' halts are not known."""
+        try:
+            controls = await self._parts.stores.risk.controls()
+        except StoreUnavailable:
+            controls = None
+        return {
+            account_id: controls is not None and gate.may_trade(controls)
+            for account_id, gate in self._gates.items()
+        }
 
     async def publish_quotes(self, quotes: list[Quote]) -> None:
         """Remember quotes; one older than the known one of its symbol is not taken over."""

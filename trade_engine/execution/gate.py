@@ -49,7 +49,7 @@ from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
-from trade_engine.domain.trading_state import Scope, ScopeState
+from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
 from trade_engine.execution.amendments import needs_executions
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
@@ -255,6 +255,14 @@ class AccountGate:
         standing = self.latched.get(state.scope)
         if standing is None or standing.state.strictness <= state.state.strictness:
             self.latched[state.scope] = state
+
+    def may_trade(self, controls: dict[Scope, ScopeState]) -> bool:
+        """Whether it is open, and nothing known here halts the whole account."""
+        standing = (*controls.values(), *self._head.trading.values(), *self.latched.values())
+        return not self.closed_because and not any(
+            each.state is TradingState.HALTED and each.scope.covers(self.account_id, "", "")
+            for each in standing
+        )
 
     def unclear_orders(self, scope: Scope) -> list[str]:
         """Orders in a scope that may be on their way, as far as this process knows."""

@@ -70,6 +70,11 @@ class AccountHead:
         changed, self._watched = state.sequence != self._watched, state.sequence
         return changed or any(each.quantity for each in state.positions.values())
 
+    @property
+    def trading(self) -> dict[Scope, ScopeState]:
+        """The trading states in the account's journal, by the state in hand."""
+        return self._state.trading if self._state else {}
+
     def unclear_orders(self, scope: Scope) -> list[str]:
         """Orders in a scope that may be on their way to a broker, by the state in hand."""
         orders = self._state.orders.values() if self._state else ()
