@@ -167,12 +167,12 @@ async def test_fills_that_were_never_told_are_booked_with_their_own_exec_ids(
         assert (await audit(run))["fills"] == 1
 
 
-async def test_fills_without_executions_become_one_synthetic_fill(
+async def test_fills_without_executions_become_one_synthetic_fill_until_they_are_told(
     database_url: str, redis_url: str
 ) -> None:
     async with one(database_url, redis_url) as run:
         order = await resting_order(run)
-        deaf(run)
+        unheard = deaf(run)
 
         async def silent(_account_id: str, _since_ns: int) -> None:
             return None
@@ -198,6 +198,12 @@ async def test_fills_without_executions_become_one_synthetic_fill(
         assert f"synthetic-{order.order_id}-100".encode() in entry.payload
         filled = await recorded(run, order.order_id)
         assert (filled.cum_qty, filled.avg_px) == (100, Decimal("149.5"))
+        await agreed(run)
+        for reports in unheard:  # and then the real ones are told after all
+            await run.engine._sink_of("paper")(ACCOUNT, reports)
+        filled = await recorded(run, order.order_id)
+        assert (filled.cum_qty, filled.avg_px) == (100, Decimal("149.01"))
+        assert await broker(run).positions(ACCOUNT) == {"AAPL": Decimal(100)}
         await agreed(run)
         await audit(run)
 

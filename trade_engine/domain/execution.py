@@ -41,6 +41,10 @@ EXECUTIONS = frozenset({ExecType.TRADE, ExecType.TRADE_CORRECT, ExecType.TRADE_C
 """The reports that change what is held: a fill, its correction, its bust."""
 
 
+SYNTHETIC = "synthetic-"
+"""How the ExecID of a fill begins that no broker told: see `execution.synthetic`."""
+
+
 class ExecRestatementReason(StrEnum):
     """FIX 4.4 ExecRestatementReason(378): why a broker changed an order by itself."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.execution import SYNTHETIC, ExecutionReport
 from trade_engine.domain.money import text
 from trade_engine.domain.order import Order
 from trade_engine.execution.batch import Batch
@@ -20,7 +20,9 @@ from trade_engine.portfolio.ledger import cash_moved, refold
 
 def needs_executions(order: Order, report: ExecutionReport) -> bool:
     """Whether a report can only be folded in with the order's executions at hand."""
-    return report.exec_type in AMENDMENTS or bool(order.chain and order.chain["waiting"])
+    if order.chain and (order.chain["waiting"] or "synthetic" in order.chain):
+        return True
+    return report.exec_type in AMENDMENTS or report.exec_id.startswith(SYNTHETIC)
 
 
 def executions_of(batch: Batch, order: Order) -> list[Execution] | None:

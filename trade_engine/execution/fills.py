@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
+from trade_engine.domain.execution import (
+    SYNTHETIC,
+    BrokerReport,
+    CancelReject,
+    ExecType,
+    ExecutionReport,
+)
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order, OrdStatus, order_id_of
@@ -20,6 +26,7 @@ from trade_engine.execution.order_state import (
 )
 from trade_engine.execution.ports import Fill
 from trade_engine.execution.report_faults import printable
+from trade_engine.execution.synthetic import is_stale, make_room
 from trade_engine.portfolio.ledger import book
 
 UNKNOWN_ORDER = "no order of this account has this ClOrdID"
@@ -37,6 +44,12 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
     if order is None:
         ignore(batch, broker, report, UNKNOWN_ORDER)
         return
+    if report.exec_id.startswith(SYNTHETIC) and report.exec_type is ExecType.TRADE:
+        if is_stale(order, report):
+            return
+    elif report.exec_type is ExecType.TRADE and "synthetic" in order.chain:
+        for amendment in _make_room(batch, report, order):
+            book_report(batch, broker, amendment, order)
     leaves_before, before = order.leaves_qty, _gist(order)
     applied = apply_report(order, report, batch.now_ns, executions_of(batch, order))
     if applied.repeats:
@@ -74,6 +87,13 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
         order,
         {"report": report.to_json(), "broker": broker, **booked, **derived},
     )
+
+
+def _make_room(batch: Batch, report: ExecutionReport, order: Order) -> list[ExecutionReport]:
+    """What of the order's synthetic executions a real one takes the place of."""
+    executions = executions_of(batch, order) or ()
+    fills = batch.executions.get((order.strategy_id, order.symbol), ())
+    return list(make_room(report, executions, fills))
 
 
 def _contradicted(order: Order, report: ExecutionReport) -> dict[str, str]:

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Any
 
 from trade_engine.domain.execution import (
+    SYNTHETIC,
     CancelReject,
     ExecRestatementReason,
     ExecType,
@@ -113,6 +114,8 @@ class OrderChain:
     executions: list[Execution] = field(default_factory=list)
     waiting: list[ExecutionReport] = field(default_factory=list)
     """Busts and corrections of executions that have not arrived."""
+    synthetic: bool = False
+    """One of its executions was made by reconciliation, and may have to make room."""
     unlisted_qty: Decimal = ZERO
     """Filled by executions that are known as a sum only; unlisted_value is their value."""
     unlisted_value: Decimal = ZERO
@@ -435,6 +438,7 @@ class OrderChain:
             ids=[report.exec_id],
         )
         self.executions.append(made)
+        self.synthetic |= made.exec_id.startswith(SYNTHETIC)
         self._settle_waiting()
         return made
 
@@ -506,8 +510,11 @@ def _first(*candidates: Decimal | None) -> Decimal | None:
 
 
 def memory_json(chain: OrderChain) -> dict[str, Any]:
-    """What must be remembered beside an order's own fields; executions are kept as fills."""
-    return {
+    """What must be remembered beside an order's own fields; executions are kept as fills.
+
+    synthetic is there only when it is so.
+    """
+    doc: dict[str, Any] = {
         "cl_ord_id": chain.cl_ord_id,
         "cl_ord_ids": chain.cl_ord_ids,
         "sent": chain.sent,
@@ -519,6 +526,9 @@ def memory_json(chain: OrderChain) -> dict[str, Any]:
         "requests": [_request_json(key, each) for key, each in chain.requests.items()],
         "waiting": [report.to_json() for report in chain.waiting],
     }
+    if chain.synthetic:
+        doc["synthetic"] = True
+    return doc
 
 
 def recall(chain: OrderChain, doc: dict[str, Any]) -> None:
@@ -533,6 +543,7 @@ def recall(chain: OrderChain, doc: dict[str, Any]) -> None:
     chain.marks = {OrdStatus(each) for each in doc["marks"]}
     chain.requests = dict(_requests_from_json(doc["requests"]))
     chain.waiting = [ExecutionReport.from_json(each) for each in doc["waiting"]]
+    chain.synthetic = doc.get("synthetic", False)
 
 
 def _request_json(cl_ord_id: str, request: Request) -> dict[str, Any]:

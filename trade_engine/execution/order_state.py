@@ -233,7 +233,7 @@ def _is_plain(chain: OrderChain, order: Order) -> bool:
     return (
         facts == _told_by_fields(order)
         and chain.cl_ord_ids == [order.cl_ord_id]
-        and not (chain.waiting or chain.duplicates or chain.day)
+        and not (chain.waiting or chain.duplicates or chain.day or chain.synthetic)
     )
 
 

@@ -23,7 +23,7 @@ from trade_engine.domain.clock import NS_PER_S, Clock
 from trade_engine.domain.difference import Difference, DifferenceKind
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
-from trade_engine.domain.money import ZERO, quotient, text
+from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.execution.gate import AccountGate, Fenced
 from trade_engine.execution.observer import Alert, Observer, raise_alert
@@ -34,6 +34,7 @@ from trade_engine.execution.requests import (
     ReconciledRequest,
     ReportsRequest,
 )
+from trade_engine.execution.synthetic import synthetic_fill
 
 log = structlog.get_logger(__name__)
 
@@ -367,34 +368,6 @@ class Reconciler:
     ) -> Difference:
         apart = text(gap) if gap is not None else ""
         return Difference(kind, subject, str(ours), theirs, apart, message, self._clock())
-
-
-def synthetic_fill(order: Order, seen: BrokerOrder, now_ns: int) -> ExecutionReport | None:
-    """The fill that lifts an order to the broker's CumQty; None where nothing is missing.
-
-    Its ExecID follows from order and CumQty, so that whoever makes it makes the same. Its price is
-    what makes AvgPx the broker's, or the order's limit where the broker does not say; None where
-    there is neither.
-    """
-    gap = seen.cum_qty - order.cum_qty
-    if gap <= 0:
-        return None
-    px = order.price
-    if seen.avg_px is not None:
-        missing = seen.avg_px * seen.cum_qty - order.cum_value
-        px = quotient(missing, gap) if missing > 0 else seen.avg_px
-    if px is None:
-        return None
-    return ExecutionReport(
-        cl_ord_id=order.cl_ord_id,
-        exec_id=f"synthetic-{order.order_id}-{text(seen.cum_qty)}",
-        exec_type=ExecType.TRADE,
-        transact_time_ns=now_ns,
-        last_qty=gap,
-        last_px=px,
-        broker_order_id=seen.broker_order_id,
-        text="made in reconciliation: the broker filled this, and told no execution of it",
-    )
 
 
 def _is_further(seen: BrokerOrder, order: Order) -> bool:
