@@ -9,9 +9,8 @@ from typing import Any
 
 from trade_engine.config.kinds import one_of
 from trade_engine.domain.clock import NS_PER_S
-from trade_engine.domain.session import ALWAYS_OPEN, Session
+from trade_engine.domain.session import ALWAYS_OPEN, DAY_NS, Session, utc_day
 
-DAY_NS = 86_400 * NS_PER_S
 BEHIND_DAYS, AHEAD_DAYS = 20, 400
 """How much of a calendar is read around an instant: no exchange rests for so long."""
 
@@ -42,7 +41,7 @@ class ExchangeCalendars:
     def session_at(self, calendar: str, now_ns: int) -> Session | None:
         """The session that an instant is in, or else the next one; None past a calendar's end."""
         if calendar == ALWAYS_OPEN:
-            return _utc_day(now_ns)
+            return utc_day(now_ns)
         found = self._look_up(calendar, now_ns)
         if found is None and self._read_at.get(calendar) != now_ns // DAY_NS:
             self._sessions[calendar] = _read(calendar, now_ns)
@@ -56,12 +55,6 @@ class ExchangeCalendars:
         if index == len(sessions) or now_ns < sessions[index].begins_ns:
             return None
         return sessions[index]
-
-
-def _utc_day(now_ns: int) -> Session:
-    begins_ns = now_ns - now_ns % DAY_NS
-    name = datetime.fromtimestamp(begins_ns // NS_PER_S, UTC).date().isoformat()
-    return Session(ALWAYS_OPEN, name, begins_ns, begins_ns, begins_ns + DAY_NS)
 
 
 def _read(calendar: str, now_ns: int) -> list[Session]:

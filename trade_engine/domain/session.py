@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+
+from trade_engine.domain.clock import NS_PER_S
 
 ALWAYS_OPEN = "24/7"
 """The calendar without a close: a session is a day in UTC."""
+DAY_NS = 86_400 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,10 @@ class Session:
     def from_json(cls, doc: dict[str, Any]) -> Session:
         """Read what `to_json` wrote."""
         return cls(**doc)
+
+
+def utc_day(now_ns: int) -> Session:
+    """The session of `ALWAYS_OPEN` that an instant is in."""
+    begins_ns = now_ns - now_ns % DAY_NS
+    name = datetime.fromtimestamp(begins_ns // NS_PER_S, UTC).date().isoformat()
+    return Session(ALWAYS_OPEN, name, begins_ns, begins_ns, begins_ns + DAY_NS)

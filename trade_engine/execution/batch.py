@@ -7,6 +7,7 @@ thrown away, state and all, and computed anew from the new head.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -19,11 +20,21 @@ from trade_engine.domain.money import ONE, ZERO, quotient
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.position import Position
 from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.session import ALWAYS_OPEN, Session, utc_day
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState, strictest
 from trade_engine.execution.observer import Alert
 from trade_engine.execution.ports import Commit, DecisionRow, Fence, Fill
 from trade_engine.risk.exposure import Exposure
 from trade_engine.risk.price import quote_age_ms
+from trade_engine.risk.view import Hours
+
+SessionAt = Callable[[str, int], Session | None]
+"""The session of a calendar that an instant is in, or the next one; None past its end."""
+
+
+def only_always_open(calendar: str, now_ns: int) -> Session | None:
+    """What is known without any calendar: a market that never closes."""
+    return utc_day(now_ns) if calendar == ALWAYS_OPEN else None
 
 
 class Batch:
@@ -31,7 +42,8 @@ class Batch:
 
     controls are the operators' trading states; quotes what is known of the market, by symbol.
     sender is the claim under which this process sends what is approved at once (its intent to
-    send is then part of the approval), None where another process sends.
+    send is then part of the approval), None where another process sends. session_at tells when
+    markets trade.
     """
 
     def __init__(
@@ -42,6 +54,7 @@ class Batch:
         quotes: dict[str, Quote],
         controls: dict[Scope, ScopeState],
         sender: Fence | None = None,
+        session_at: SessionAt = only_always_open,
     ) -> None:
         self.delivery = DeliveryState.SENDING if sender else DeliveryState.QUEUED
         self.sender = sender
@@ -55,6 +68,8 @@ class Batch:
         self.executions: dict[PositionKey, list[Fill]] = {}
         """All executions of the positions that an amendment is about, in order; see `amend`."""
         self._controls = controls
+        self._session_at = session_at
+        self._hours: dict[str, Hours] = {}
         self._unit_values: dict[str, Decimal | None] = {}
         self._expected_sequence = state.sequence
         self._entries: list[JournalEntry] = []
@@ -150,6 +165,18 @@ class Batch:
         if symbol not in self._unit_values:
             self._unit_values[symbol] = self._value(symbol)
         return self._unit_values[symbol]
+
+    def hours(self, symbol: str) -> Hours | None:
+        """When an instrument trades; None when it is none."""
+        instrument = self.rulebook.instruments.get(symbol)
+        if instrument is None:
+            return None
+        calendar = instrument.calendar
+        found = self._hours.get(calendar)
+        if found is None:
+            found = Hours(calendar, self._session_at(calendar, self.now_ns))
+            self._hours[calendar] = found
+        return found
 
     def multiplier(self, symbol: str) -> Decimal:
         """The instrument's multiplier; 1 for one that left the rulebook while it was held."""

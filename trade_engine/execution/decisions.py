@@ -13,7 +13,7 @@ from trade_engine.domain.signal import Signal
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.ports import DecisionRow, ThrottleVerdict
 from trade_engine.risk.pre_trade import decide
-from trade_engine.risk.view import Inputs, Throttle, View, Worth
+from trade_engine.risk.view import Hours, Inputs, Throttle, View, Worth
 
 
 def evaluate(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Decision:
@@ -91,6 +91,7 @@ def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inp
         currency=batch.state.currency,
         broker=rulebook.accounts[account_id].broker,
         delivery=batch.delivery,
+        hours=batch.hours(signal.symbol),
     )
 
 
@@ -123,6 +124,7 @@ def context_json(batch: Batch, inputs: Inputs) -> dict[str, Any]:
         "currency": inputs.currency,
         "broker": inputs.broker,
         "delivery": inputs.delivery.value,
+        "hours": inputs.hours.to_json() if inputs.hours else None,
     }
 
 
@@ -160,4 +162,5 @@ def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Ruleb
         currency=context["currency"],
         broker=context["broker"],
         delivery=DeliveryState(context["delivery"]),
+        hours=Hours.from_json(context["hours"]) if context.get("hours") else None,
     )

@@ -117,6 +117,7 @@ class Engine:
         """
         for terms in self._parts.rulebook.accounts.values():
             await self._open_account(terms)
+        self._read_calendars()
         for gate in self._gates.values():
             await gate.open()
             self._keep_running(gate.run(), f"gate {gate.account_id}")
@@ -125,6 +126,12 @@ class Engine:
             await broker.start(self._sink_of(broker.name))
         for router in self._routers.values():
             self._keep_running(router.run(), f"router {router.account_id}")
+
+    def _read_calendars(self) -> None:
+        """Reading a calendar takes a second: better now than in the first batch that needs it."""
+        calendars = {each.calendar for each in self._parts.rulebook.instruments.values()}
+        for calendar in calendars:
+            self._parts.stores.calendars.session_at(calendar, self._parts.clock())
 
     async def _watch(self) -> None:
         """Look at every account where time passes and nobody asks for it."""

@@ -404,6 +404,7 @@ class AccountGate:
             snapshot.quotes if snapshot else {},
             controls,
             None if attempt.fenced else self._sender(),
+            self._stores.calendars.session_at,
         )
         batch.executions = await self._find_executions(attempt, state, closed)
         attempt.start(batch)

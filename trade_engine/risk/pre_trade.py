@@ -31,6 +31,7 @@ from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.risk.case import Case, at_most, not_set, open_case, slippage_asked
 from trade_engine.risk.loss_limits import check_daily_loss, check_drawdown
 from trade_engine.risk.price import MS_PER_NS, quote_age_ms
+from trade_engine.risk.trading_hours import check_session
 from trade_engine.risk.view import Inputs
 
 FUTURE_TOLERANCE_NS = NS_PER_S
@@ -419,6 +420,7 @@ CHECKS: tuple[Callable[[Case], CheckResult | None], ...] = (
     check_signal_age,
     check_strategy_rate,
     check_quote,
+    check_session,
     check_marks,
     check_equity,
     check_slippage,

@@ -14,6 +14,7 @@ from trade_engine.domain.limits import Limit, Rate
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.money import optional_text, text
 from trade_engine.domain.order import DeliveryState
+from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState
 
@@ -107,13 +108,35 @@ def _worth_from_json(doc: dict[str, Any]) -> Worth:
     return Worth(Decimal(start) if start else None, Decimal(peak) if peak else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """When the instrument trades: the session of its calendar that now is in, or the next.
+
+    session is None when the calendar has ended.
+    """
+
+    calendar: str
+    session: Session | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form in the journal."""
+        session = self.session.to_json() if self.session else None
+        return {"calendar": self.calendar, "session": session}
+
+    @classmethod
+    def from_json(cls, doc: dict[str, Any]) -> Hours:
+        """Read what `to_json` wrote."""
+        return cls(doc["calendar"], Session.from_json(doc["session"]) if doc["session"] else None)
+
+
 @dataclass(slots=True)
 class Inputs:
     """Everything that a decision depends on, and nothing else.
 
     limits are those in force for the signal's account, strategy and symbol, by name. instrument
     and quote are None when unknown. currency is the account's; broker is where its orders go.
-    delivery is SENDING where this process sends them at once, QUEUED where another one does.
+    delivery is SENDING where this process sends them at once, QUEUED where another one does. hours
+    is None where the instrument is unknown, and in what was decided before there were sessions.
     """
 
     signal: Signal
@@ -127,3 +150,4 @@ class Inputs:
     currency: str
     broker: str
     delivery: DeliveryState
+    hours: Hours | None = None

@@ -93,9 +93,7 @@ def test_every_limit_is_set_by_default() -> None:
 @pytest.mark.parametrize("symbol", ["AAPL", "IBM", "MSFT", "GOOG", "FB"])
 def test_the_stocks_of_the_demonstration_are_there(symbol: str) -> None:
     found = load_rulebook(None, None).instruments[symbol]
-    assert found == Instrument(
-        symbol, Decimal("0.01"), Decimal(1), "USD", "equity", calendar="XNYS"
-    )
+    assert found == Instrument(symbol, Decimal("0.01"), Decimal(1), "USD", "equity")
 
 
 def test_the_default_limits_let_an_ordinary_signal_pass() -> None:

@@ -29,16 +29,18 @@ from tests.support.cases import (
 from trade_engine.domain.decision import CheckResult, Decision, Outcome, Reason
 from trade_engine.domain.limits import NUMERIC_LIMITS
 from trade_engine.domain.order import DeliveryState, OrdType, TimeInForce, order_id_for
+from trade_engine.domain.session import Session, utc_day
 from trade_engine.domain.signal import ExposureUnit, Side, TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.risk.pre_trade import CHECKS, decide
-from trade_engine.risk.view import Inputs, Throttle, View, Worth
+from trade_engine.risk.view import Hours, Inputs, Throttle, View, Worth
 
 BUY, SELL = Side.BUY, Side.SELL
 D = Decimal
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "refusals.md"
 
 # What each check refuses by, in the order of CHECKS; a change of the inputs that does it.
+SHUT = Session("XNYS", "2023-11-15", NOW_NS, NOW_NS + 1, NOW_NS + 2)
 FAULTS: list[tuple[str, Reason, dict[str, Any]]] = [
     ("trading_state", Reason.TRADING_HALTED, {"trading": told_to(TradingState.HALTED)}),
     ("restricted", Reason.INSTRUMENT_RESTRICTED, {"instrument": {"restricted": True}}),
@@ -46,6 +48,7 @@ FAULTS: list[tuple[str, Reason, dict[str, Any]]] = [
     ("signal_age", Reason.SIGNAL_STALE, {"signal": {"created_at_ns": NOW_NS - 10**18}}),
     ("strategy_rate", Reason.STRATEGY_THROTTLED, {"allowed": False}),
     ("quote", Reason.QUOTE_STALE, {"quote": {"time_ns": NOW_NS - 10**18}}),
+    ("session", Reason.SESSION_CLOSED, {"hours": Hours("XNYS", SHUT)}),
     ("marks", Reason.MARK_MISSING, {"missing_marks": ["IBM"]}),
     (
         "equity",
@@ -101,6 +104,7 @@ def with_faults(faults: list[tuple[str, Reason, dict[str, Any]]]) -> Inputs:
         instrument=replace(STOCK, **found.get("instrument", {})),
         quote=quote(**found.get("quote", {})),
         limits=limits(**found.get("limits", {})),
+        hours=loose.get("hours", Hours("24/7", utc_day(NOW_NS))),
         throttle=Throttle(RATE, allowed=loose.get("allowed", True), remaining=0, retry_after_ns=0),
     )
 

@@ -60,7 +60,6 @@ tick = {tick:.{decimals}f}
 lot = 1
 currency = "USD"
 asset_class = "equity"
-calendar = "XNYS"
 """
 
 
