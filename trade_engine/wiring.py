@@ -25,6 +25,7 @@ from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
 from trade_engine.storage.postgres.paper_venue import PaperVenueBooks
 from trade_engine.storage.postgres.record import PostgresRecord
+from trade_engine.storage.postgres.requests import PostgresRequests
 from trade_engine.storage.redis.connect import RedisLink
 from trade_engine.storage.redis.doorbell import RedisDoorbell
 from trade_engine.storage.redis.quotes import subscribe_quotes
@@ -114,6 +115,7 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
                 stores=GateStores(record, risk, PostgresControls(controlling), plan.calendars),
                 leases=PostgresLeases(controlling),
                 queries=queries,
+                ledger=PostgresRequests(writing),
                 doorbell=doorbell,
                 brokers={paper.name: paper, **_fix_brokers(plan)},
                 rulebook=plan.rulebook,

@@ -31,8 +31,10 @@ from trade_engine.execution.commands import (
     ResumeCommand,
 )
 from trade_engine.v1 import control_service_pb2 as pb
-from trade_engine.v1 import portfolio_service_pb2
+from trade_engine.v1 import portfolio_service_pb2, signal_service_pb2
 
+SIGNAL = """{"signal": {"signal_id": "s-1", "strategy_id": "momentum", "symbol": "AAPL",
+    "side": "BUY", "confidence": 0.8, "target_exposure": 1000, "time_horizon": "INTRADAY"}}"""
 EVERYTHING = json_format.Parse('{"global": true}', pb.Scope())
 
 
@@ -253,8 +255,6 @@ async def test_positions_page_and_are_filtered(holding: Serving) -> None:
 
 
 UNSERVED: list[tuple[str, str, Any]] = [
-    ("control", "CancelAllOrders", pb.CancelAllOrdersRequest()),
-    ("control", "FlattenPositions", pb.FlattenPositionsRequest()),
     ("control", "GetLimits", pb.GetLimitsRequest()),
     ("control", "UpdateLimits", pb.UpdateLimitsRequest()),
     ("portfolio", "GetPortfolio", portfolio_service_pb2.GetPortfolioRequest()),
@@ -325,3 +325,125 @@ async def test_a_difference_that_is_none_cannot_be_accepted(api: Serving) -> Non
             pb.AcceptDifferenceRequest(difference_id="POSITION:IBM", reason="r")
         )
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+# ---- requests that come again -------------------------------------------------------------------
+
+
+async def test_a_scope_is_cleared_as_the_contract_says(api: Serving) -> None:
+    canceled = await api.control.CancelAllOrders(
+        pb.CancelAllOrdersRequest(scope=EVERYTHING, reason="r", request_id="c-1")
+    )
+    closed = await api.control.FlattenPositions(
+        pb.FlattenPositionsRequest(scope=EVERYTHING, reason="r", request_id="f-1")
+    )
+
+    assert [each.request_id for each in api.engine.clears] == ["c-1", "f-1"]
+    assert canceled == pb.CancelAllOrdersResponse(
+        canceled_order_ids=["o-1", "o-2"], in_doubt_order_ids=["o-2"]
+    )
+    assert (len(closed.order_ids), closed.canceled_order_ids) == (1, ["o-1"])
+    [refusal] = closed.refusals
+    assert (refusal.signal_id, refusal.message) == ("flatten-2", "no quote")
+
+
+async def test_nothing_halted_is_flattened_and_a_flattening_needs_an_id(api: Serving) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await api.control.FlattenPositions(
+            pb.FlattenPositionsRequest(scope=pb.Scope(symbol="IBM"), reason="r", request_id="f")
+        )
+    error = told(caught.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SCOPE_HALTED")
+    assert error.metadata == {"scope": "SYMBOL:IBM"}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await api.control.FlattenPositions(pb.FlattenPositionsRequest(scope=EVERYTHING, reason="r"))
+    assert "request_id" in (caught.value.details() or "")
+
+
+REPEATED: list[tuple[str, Any, Any]] = [
+    (
+        "Resume",
+        pb.ResumeRequest(scope=EVERYTHING, reason="r", request_id="x"),
+        pb.ResumeRequest(scope=EVERYTHING, reason="other", request_id="x"),
+    ),
+    (
+        "CancelAllOrders",
+        pb.CancelAllOrdersRequest(scope=EVERYTHING, reason="r", request_id="x"),
+        pb.CancelAllOrdersRequest(scope=pb.Scope(symbol="IBM"), reason="r", request_id="x"),
+    ),
+    (
+        "FlattenPositions",
+        pb.FlattenPositionsRequest(scope=EVERYTHING, reason="r", request_id="x"),
+        pb.FlattenPositionsRequest(scope=pb.Scope(account_id="main"), reason="r", request_id="x"),
+    ),
+    (
+        "Halt",
+        pb.HaltRequest(scope=EVERYTHING, reason="r", request_id="x"),
+        pb.ResumeRequest(scope=EVERYTHING, reason="r", request_id="x"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rpc", "first", "other"), REPEATED, ids=[each[0] for each in REPEATED])
+async def test_a_request_id_stands_for_one_request(
+    api: Serving, rpc: str, first: Any, other: Any
+) -> None:
+    api.engine.halted_drained = True
+    answered = await getattr(api.control, rpc)(first)
+    assert await getattr(api.control, rpc)(first) == answered
+    engine = api.engine
+
+    def did() -> int:
+        return len(engine.halts) + len(engine.resumes) + len(engine.clears)
+
+    assert did() == 1, "the second time did nothing"
+    differing = "Resume" if isinstance(other, pb.ResumeRequest) else rpc
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await getattr(api.control, differing)(other)
+    error = told(caught.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_CONFLICT")
+    assert error.metadata == {"request_id": "x"}
+    assert did() == 1
+
+
+async def test_a_cancel_is_answered_as_the_first_time(api: Serving) -> None:
+    submitted = await api.signals.SubmitSignal(
+        json_format.Parse(SIGNAL, signal_service_pb2.SubmitSignalRequest())
+    )
+    order_id = submitted.decision.order.order_id
+    request = signal_service_pb2.CancelOrderRequest(order_id=order_id, request_id="x")
+    first = await api.signals.CancelOrder(request)
+    assert await api.signals.CancelOrder(request) == first
+    assert len(api.engine.cancels) == 1
+    request.reason = "another"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await api.signals.CancelOrder(request)
+    assert told(caught.value).reason == "REQUEST_ID_CONFLICT"
+
+
+async def test_a_halt_that_is_not_drained_is_worked_out_anew(api: Serving) -> None:
+    request = pb.HaltRequest(scope=EVERYTHING, reason="r", request_id="x")
+    for _ in range(2):
+        assert (await api.control.Halt(request)).result == pb.HALT_RESULT_IN_DOUBT
+    assert len(api.engine.halts) == 2
+
+
+@pytest.mark.parametrize("how", ["down", "hanging"])
+async def test_a_halt_does_not_wait_for_the_record_of_requests(
+    api: Serving, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.engine.ledger.down = True
+
+    async def hang(*_: object) -> Any:
+        await asyncio.Future()
+
+    if how == "hanging":
+        monkeypatch.setattr(api.engine.ledger, "begin", hang)
+    request = pb.HaltRequest(scope=EVERYTHING, reason="r", request_id="x")
+    await api.control.Halt(request, timeout=5)
+    assert len(api.engine.halts) == 1
+    if how == "down":
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await api.control.Resume(pb.ResumeRequest(scope=EVERYTHING, reason="r", request_id="y"))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert api.engine.resumes == []

@@ -42,6 +42,7 @@ from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
 from trade_engine.storage.postgres.paper_venue import PaperVenueBooks
 from trade_engine.storage.postgres.record import PostgresRecord
+from trade_engine.storage.postgres.requests import PostgresRequests
 from trade_engine.storage.redis.connect import RedisLink
 from trade_engine.storage.redis.doorbell import RedisDoorbell
 from trade_engine.storage.redis.risk_store import RedisRiskStore
@@ -256,6 +257,7 @@ async def fleet(
                 ),
                 leases=PostgresLeases(database),
                 queries=PostgresRecord(reading),
+                ledger=PostgresRequests(database),
                 doorbell=doorbell,
                 brokers={each.name: each for each in brokers.values()},
                 rulebook=rulebook_,

@@ -22,6 +22,7 @@ from trade_engine.domain.errors import (
     NotFound,
     OrderNotOpen,
     SignalIdConflict,
+    StoreUnavailable,
 )
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
@@ -35,17 +36,21 @@ from trade_engine.domain.order import (
     order_id_for,
 )
 from trade_engine.domain.position import Position
-from trade_engine.domain.signal import Signal
-from trade_engine.domain.trading_state import ScopeState, TradingState
+from trade_engine.domain.signal import Side, Signal, TimeHorizon
+from trade_engine.domain.trading_state import ScopeKind, ScopeState, TradingState
 from trade_engine.execution.commands import (
     AcceptDifferenceCommand,
     AccountStatus,
     Answer,
+    CancelAllResult,
+    ClearCommand,
     EngineStatus,
+    FlattenResult,
     HaltCommand,
     HaltResult,
     ResumeCommand,
     ResumeResult,
+    ScopeHalted,
 )
 from trade_engine.execution.ports import DecisionFilter, OrderFilter
 
@@ -177,6 +182,28 @@ class MemoryRecord:
             raise self.failure
 
 
+class MemoryLedger:
+    """Remembers requests by id; `down` says that it does not answer."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.content: dict[tuple[str, str], bytes] = {}
+        self.answers: dict[tuple[str, str], bytes] = {}
+
+    async def begin(
+        self, caller: str, request_id: str, content: bytes
+    ) -> tuple[bytes, bytes | None]:
+        if self.down:
+            raise StoreUnavailable("the ledger is down")
+        key = (caller, request_id)
+        return self.content.setdefault(key, content), self.answers.get(key)
+
+    async def answer(self, caller: str, request_id: str, answer: bytes) -> None:
+        if self.down:
+            raise StoreUnavailable("the ledger is down")
+        self.answers.setdefault((caller, request_id), answer)
+
+
 class MemoryEngine:
     """Approves everything; `delay_s`, `failure` and `gate` say how its answers come.
 
@@ -187,6 +214,9 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.record = MemoryRecord()
         self.queries = self.record
+        self.ledger = MemoryLedger()
+        self.clears: list[ClearCommand] = []
+        self.halted_drained = False
         self.delay_s = 0.0
         self.failure: BaseException | None = None
         self.gate: asyncio.Event | None = None
@@ -252,7 +282,7 @@ class MemoryEngine:
         self.halts.append(request)
         await self._pause()
         return HaltResult(
-            drained=False,
+            drained=self.halted_drained,
             in_doubt_order_ids=["o-doubt"],
             canceled_order_ids=["o-1", "o-2"],
             sequences={"main": 7, "b": 0},
@@ -262,6 +292,27 @@ class MemoryEngine:
         self.resumes.append(request)
         await self._pause()
         return ResumeResult(sequences={"main": 8}, remaining=self.remaining)
+
+    async def cancel_all(self, command: ClearCommand) -> CancelAllResult:
+        self.clears.append(command)
+        await self._pause()
+        return CancelAllResult(["o-1", "o-2"], ["o-2"])
+
+    async def flatten(self, command: ClearCommand) -> FlattenResult:
+        self.clears.append(command)
+        await self._pause()
+        if command.scope.kind is ScopeKind.SYMBOL:
+            raise ScopeHalted(str(command.scope), "drill")
+        closing, kept = (
+            Signal(
+                name, "main", "momentum", "AAPL", Side.SELL, Decimal(1), Decimal(0),
+                TimeHorizon.INTRADAY,
+            )
+            for name in ("flatten-1", "flatten-2")
+        )  # fmt: skip
+        refused = approved(kept, 9)
+        refused.outcome, refused.order, refused.message = Outcome.REJECTED, None, "no quote"
+        return FlattenResult([approved(closing, 8), refused], ["o-1"])
 
     async def accept_difference(self, command: AcceptDifferenceCommand) -> Difference:
         self.acceptances.append(command)

@@ -23,7 +23,9 @@ from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, Trad
 from trade_engine.execution.commands import (
     AccountStatus,
     Answer,
+    CancelAllResult,
     EngineStatus,
+    FlattenResult,
     HaltResult,
     ResumeResult,
 )
@@ -168,6 +170,33 @@ def halt_message(result: HaltResult) -> control_service_pb2.HaltResponse:
         in_doubt_order_ids=result.in_doubt_order_ids,
         canceled_order_ids=result.canceled_order_ids,
         account_sequences=_sequences(result.sequences),
+    )
+
+
+def cancel_all_message(result: CancelAllResult) -> control_service_pb2.CancelAllOrdersResponse:
+    """The answer to CancelAllOrders."""
+    return control_service_pb2.CancelAllOrdersResponse(
+        canceled_order_ids=result.canceled_order_ids,
+        in_doubt_order_ids=result.in_doubt_order_ids,
+    )
+
+
+def flatten_message(result: FlattenResult) -> control_service_pb2.FlattenPositionsResponse:
+    """The answer to FlattenPositions."""
+    return control_service_pb2.FlattenPositionsResponse(
+        order_ids=[each.order.order_id for each in result.decisions if each.order is not None],
+        canceled_order_ids=result.canceled_order_ids,
+        refusals=[
+            control_service_pb2.FlattenRefusal(
+                account_id=each.signal.account_id,
+                strategy_id=each.signal.strategy_id,
+                symbol=each.signal.symbol,
+                signal_id=each.signal.signal_id,
+                message=each.message,
+            )
+            for each in result.decisions
+            if each.order is None
+        ],
     )
 
 

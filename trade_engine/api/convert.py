@@ -27,7 +27,12 @@ from trade_engine.domain.signal import (
     checked_symbol,
 )
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
-from trade_engine.execution.commands import AcceptDifferenceCommand, HaltCommand, ResumeCommand
+from trade_engine.execution.commands import (
+    AcceptDifferenceCommand,
+    ClearCommand,
+    HaltCommand,
+    ResumeCommand,
+)
 from trade_engine.v1 import (
     control_service_pb2,
     decision_pb2,
@@ -172,6 +177,44 @@ def resume_of(request: control_service_pb2.ResumeRequest, operator: str) -> Resu
         operator=operator,
         request_id=read(optional_id, request.request_id, "request_id"),
         override=request.override,
+    )
+    reader.done()
+    return command
+
+
+def cancel_all_of(
+    request: control_service_pb2.CancelAllOrdersRequest, operator: str
+) -> ClearCommand:
+    """Read whose orders to cancel.
+
+    Raises:
+        InvalidFields: every bad field is named.
+    """
+    reader = Reader()
+    read = reader.read
+    command = ClearCommand(
+        scope=read(_scope, request.scope, "scope"),
+        reason=read(_required_reason, request.reason, "reason"),
+        operator=operator,
+        request_id=read(optional_id, request.request_id, "request_id"),
+    )
+    reader.done()
+    return command
+
+
+def flatten_of(request: control_service_pb2.FlattenPositionsRequest, operator: str) -> ClearCommand:
+    """Read whose positions to close; without a request_id it could not be repeated.
+
+    Raises:
+        InvalidFields: every bad field is named.
+    """
+    reader = Reader()
+    read = reader.read
+    command = ClearCommand(
+        scope=read(_scope, request.scope, "scope"),
+        reason=read(_required_reason, request.reason, "reason"),
+        operator=operator,
+        request_id=read(checked_id, request.request_id, "request_id"),
     )
     reader.done()
     return command

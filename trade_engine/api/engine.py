@@ -14,13 +14,16 @@ from trade_engine.domain.signal import Signal
 from trade_engine.execution.commands import (
     AcceptDifferenceCommand,
     Answer,
+    CancelAllResult,
+    ClearCommand,
     EngineStatus,
+    FlattenResult,
     HaltCommand,
     HaltResult,
     ResumeCommand,
     ResumeResult,
 )
-from trade_engine.execution.ports import RecordQueries
+from trade_engine.execution.ports import RecordQueries, RequestLedger
 
 
 class Finder(Protocol):
@@ -45,6 +48,10 @@ class EnginePort(Protocol):
     @property
     def queries(self) -> RecordQueries:
         """The record, for lists and streams."""
+
+    @property
+    def ledger(self) -> RequestLedger:
+        """What became of requests that carry a request_id."""
 
     async def submit(self, signal: Signal) -> Answer:
         """Decide a signal once and for all; answer when that is durable.
@@ -81,6 +88,16 @@ class EnginePort(Protocol):
 
         Raises:
             NotFound, DifferenceNotAcceptable, StoreUnavailable.
+        """
+
+    async def cancel_all(self, command: ClearCommand) -> CancelAllResult:
+        """Ask for the cancel of every open order in a scope, whatever its trading state."""
+
+    async def flatten(self, command: ClearCommand) -> FlattenResult:
+        """Close every position in a scope.
+
+        Raises:
+            ScopeHalted, GateClosed, StoreUnavailable.
         """
 
     async def status(self, account_id: str) -> EngineStatus:

@@ -31,6 +31,7 @@ from trade_engine.execution.commands import (
     DifferenceNotAcceptable,
     HaltCauseStands,
     RequestIdConflict,
+    ScopeHalted,
 )
 from trade_engine.v1 import signal_service_pb2
 
@@ -104,6 +105,7 @@ _TREATMENTS: dict[type[EngineError], Treatment] = {
     SignalIdConflict: Treatment(grpc.StatusCode.ALREADY_EXISTS),
     RequestIdConflict: Treatment(grpc.StatusCode.ALREADY_EXISTS),
     OrderNotOpen: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
+    ScopeHalted: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
     HaltCauseStands: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
     DifferenceNotAcceptable: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
     SequenceAhead: Treatment(grpc.StatusCode.OUT_OF_RANGE),

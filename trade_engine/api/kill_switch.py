@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
 from trade_engine.api import answers, convert
 from trade_engine.api.accounts import known
 from trade_engine.api.auth import Caller
@@ -11,6 +16,7 @@ from trade_engine.api.engine import EnginePort
 from trade_engine.api.errors import UnimplementedYet
 from trade_engine.api.in_flight import InFlight
 from trade_engine.api.interceptors import Context
+from trade_engine.api.once import once
 from trade_engine.api.pages import Page
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.market import Quote
@@ -19,6 +25,8 @@ from trade_engine.domain.signal import checked_id
 from trade_engine.domain.trading_state import Scope, ScopeKind
 from trade_engine.v1 import control_service_pb2 as pb
 from trade_engine.v1 import control_service_pb2_grpc
+
+M = TypeVar("M", bound=Message)
 
 
 class ControlService(control_service_pb2_grpc.ControlServiceServicer):
@@ -33,15 +41,31 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
         """Stop trading in a scope."""
         command = convert.halt_of(request, self._caller.name)
         self._known(command.scope)
-        result = await self._in_flight.finish(self._engine.halt(command))
-        return answers.halt_message(result)
+
+        async def halt() -> pb.HaltResponse:
+            return answers.halt_message(await self._engine.halt(command))
+
+        return await self._in_flight.finish(
+            once(
+                self._engine.ledger,
+                self._caller.name,
+                request,
+                pb.HaltResponse,
+                halt,
+                is_final=lambda answer: answer.result == pb.HALT_RESULT_DRAINED,
+                stops=True,
+            )
+        )
 
     async def Resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
         """Let a scope trade again."""
         command = convert.resume_of(request, self._caller.name)
         self._known(command.scope)
-        result = await self._in_flight.finish(self._engine.resume(command))
-        return answers.resume_message(result)
+
+        async def resume() -> pb.ResumeResponse:
+            return answers.resume_message(await self._engine.resume(command))
+
+        return await self._once(request, pb.ResumeResponse, resume)
 
     async def AcceptDifference(
         self, request: pb.AcceptDifferenceRequest, context: Context
@@ -50,8 +74,12 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
         caller = self._caller
         command = convert.accept_difference_of(request, caller.default_account, caller.name)
         known(self._engine, command.account_id)
-        accepted = await self._in_flight.finish(self._engine.accept_difference(command))
-        return pb.AcceptDifferenceResponse(difference=answers.difference_message(accepted))
+
+        async def accept() -> pb.AcceptDifferenceResponse:
+            accepted = await self._engine.accept_difference(command)
+            return pb.AcceptDifferenceResponse(difference=answers.difference_message(accepted))
+
+        return await self._once(request, pb.AcceptDifferenceResponse, accept)
 
     async def GetStatus(
         self, request: pb.GetStatusRequest, context: Context
@@ -98,16 +126,26 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
     async def CancelAllOrders(
         self, request: pb.CancelAllOrdersRequest, context: Context
     ) -> pb.CancelAllOrdersResponse:
-        """Not served yet."""
-        raise UnimplementedYet("CancelAllOrders", "Halt with cancel_open_orders cancels them too.")
+        """Cancel every open order of a scope; its trading state stays as it is."""
+        command = convert.cancel_all_of(request, self._caller.name)
+        self._known(command.scope)
+
+        async def cancel_all() -> pb.CancelAllOrdersResponse:
+            return answers.cancel_all_message(await self._engine.cancel_all(command))
+
+        return await self._once(request, pb.CancelAllOrdersResponse, cancel_all)
 
     async def FlattenPositions(
         self, request: pb.FlattenPositionsRequest, context: Context
     ) -> pb.FlattenPositionsResponse:
-        """Not served yet."""
-        raise UnimplementedYet(
-            "FlattenPositions", "Send a signal with target_exposure 0 for each position."
-        )
+        """Close every position of a scope, by orders that pass the checks of reducing ones."""
+        command = convert.flatten_of(request, self._caller.name)
+        self._known(command.scope)
+
+        async def flatten() -> pb.FlattenPositionsResponse:
+            return answers.flatten_message(await self._engine.flatten(command))
+
+        return await self._once(request, pb.FlattenPositionsResponse, flatten)
 
     async def GetLimits(
         self, request: pb.GetLimitsRequest, context: Context
@@ -120,6 +158,14 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
     ) -> pb.UpdateLimitsResponse:
         """Not served yet."""
         raise UnimplementedYet("UpdateLimits", "Change the limits file and start the engine again.")
+
+    async def _once(
+        self, request: Message, answer_type: type[M], act: Callable[[], Awaitable[M]]
+    ) -> M:
+        """Act on a request, or answer it as the first time; who hangs up stops nothing."""
+        return await self._in_flight.finish(
+            once(self._engine.ledger, self._caller.name, request, answer_type, act)
+        )
 
     def _known(self, scope: Scope) -> None:
         if scope.kind is ScopeKind.ACCOUNT:

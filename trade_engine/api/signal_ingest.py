@@ -19,6 +19,7 @@ from trade_engine.api.convert import Reader
 from trade_engine.api.engine import EnginePort, Finder
 from trade_engine.api.in_flight import InFlight
 from trade_engine.api.interceptors import Context
+from trade_engine.api.once import once
 from trade_engine.api.order_updates import OrderUpdateHub
 from trade_engine.api.pages import Page
 from trade_engine.api.signal_stream import SignalStream
@@ -158,10 +159,16 @@ class SignalService(signal_service_pb2_grpc.SignalServiceServicer):
         reason = fields.read(convert.optional_reason, request.reason, "reason")
         fields.done()
         known(self._engine, account_id)
-        order = await self._in_flight.finish(
-            self._engine.cancel_order(account_id, order_id, request_id, reason, self._caller.name)
+
+        async def cancel() -> pb.CancelOrderResponse:
+            order = await self._engine.cancel_order(
+                account_id, order_id, request_id, reason, self._caller.name
+            )
+            return pb.CancelOrderResponse(order=answers.order_message(order))
+
+        return await self._in_flight.finish(
+            once(self._engine.ledger, self._caller.name, request, pb.CancelOrderResponse, cancel)
         )
-        return pb.CancelOrderResponse(order=answers.order_message(order))
 
     async def StreamOrderUpdates(
         self, request: pb.StreamOrderUpdatesRequest, context: Context

@@ -124,6 +124,15 @@ _add(
     "cancel",
     orders.cancel,
     'cancel o-3f5a0c9d1b7e4a6f8c2d0e1f --reason "wrong size"',
+    'cancel --all --reason "end of test"',
+    'cancel --strategy momentum-v1 --reason "odd orders"',
+)
+_add(
+    app,
+    "flatten",
+    orders.flatten,
+    'flatten --account default --reason "broker closes the account"',
+    'flatten --symbol AAPL --reason "delisted"',
 )
 _add(app, "positions", orders.positions, "positions", "positions --strategy momentum-v1 --json")
 _add(

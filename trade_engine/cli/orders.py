@@ -8,8 +8,22 @@ from typing import Annotated
 import typer
 
 from trade_engine.cli.connecting import engine_at
-from trade_engine.cli.options import DEFAULT_TARGET, Account, Json, Limit, Strategy, Symbol, Target
-from trade_engine.cli.output import clock, print_json, say, table, word
+from trade_engine.cli.options import (
+    DEFAULT_TARGET,
+    Account,
+    Everything,
+    Json,
+    Limit,
+    Reason,
+    ScopeAccount,
+    ScopeStrategy,
+    ScopeSymbol,
+    Strategy,
+    Symbol,
+    Target,
+    scope_of,
+)
+from trade_engine.cli.output import clock, complain, print_json, say, scope_name, table, word
 from trade_engine.client import (
     DeliveryState,
     Event,
@@ -18,12 +32,14 @@ from trade_engine.client import (
     OrderSnapshot,
     OrderUpdate,
     OrdStatus,
+    Scope,
     SnapshotEnd,
     UpdateKind,
     to_json,
 )
 
 _COLUMNS = ["order", "created", "strategy", "symbol", "side", "qty", "limit", "status", "delivery"]
+NOT_CLOSED = 1
 _FILLS = ["filled", "avg px", "text"]
 
 
@@ -59,19 +75,75 @@ def orders(
 
 
 def cancel(
-    order_id: Annotated[str, typer.Argument(help="The order.")],
+    order_id: Annotated[str, typer.Argument(help="The order; or name a scope instead.")] = "",
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why: the journal keeps it.")] = "",
+    everything: Everything = False,
+    strategy: ScopeStrategy = "",
+    symbol: ScopeSymbol = "",
     target: Target = DEFAULT_TARGET,
-    account: Account = "",
+    account: Annotated[
+        str,
+        typer.Option("--account", "-a", metavar="ACCOUNT", help="Of the order, or all of one."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Ask for an order to be canceled. Until its broker has answered it may still fill."""
+    """Ask for an order to be canceled, or every open order of a scope.
+
+    Until its broker has answered an order may still fill. For no order to follow, halt first.
+    """
+    if not order_id:
+        scope = scope_of(everything=everything, account=account, strategy=strategy, symbol=symbol)
+        _cancel_all(scope, reason, target, as_json=as_json)
+        return
+    if everything or strategy or symbol:
+        raise typer.BadParameter("name an order or a scope, not both")
     with engine_at(target, account) as engine:
         order = engine.cancel_order(order_id, reason=reason)
     if as_json:
         print_json(order)
     else:
         say(f"Order {order.order_id} is {_status(order)}, {order.cum_qty} filled.")
+
+
+def _cancel_all(scope: Scope, reason: str, target: str, *, as_json: bool) -> None:
+    with engine_at(target) as engine:
+        done = engine.cancel_all_orders(scope, reason)
+    if as_json:
+        print_json(done)
+        return
+    count = len(done.canceled_order_ids)
+    say(f"{count} orders of {scope_name(scope)} are canceled, or asked to be.")
+    for order_id in done.canceled_order_ids:
+        doubt = " (on its way; canceled once its broker has it)"
+        say(f"  {order_id}{doubt if order_id in done.in_doubt_order_ids else ''}")
+
+
+def flatten(
+    reason: Reason,
+    everything: Everything = False,
+    account: ScopeAccount = "",
+    strategy: ScopeStrategy = "",
+    symbol: ScopeSymbol = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> int:
+    """Close every position of a scope: cancel its orders, then order what brings each to 0.
+
+    It works while trading is ACTIVE or REDUCE_ONLY, not while it is HALTED. Positions that the
+    checks let nobody close are named, and give exit code 1.
+    """
+    scope = scope_of(everything=everything, account=account, strategy=strategy, symbol=symbol)
+    with engine_at(target) as engine:
+        done = engine.flatten_positions(scope, reason)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{len(done.order_ids)} positions of {scope_name(scope)} are being closed.", "green")
+        for order_id in done.order_ids:
+            say(f"  {order_id}")
+        for each in done.refusals:
+            complain(f"{each.account_id} {each.strategy_id} {each.symbol} stays: {each.message}")
+    return NOT_CLOSED if done.refusals else 0
 
 
 def watch(

@@ -273,6 +273,20 @@ class AsyncTradeEngineClient:
             calls.resume(scope, reason, override=override, request_id=request_id)
         )
 
+    async def cancel_all_orders(
+        self, scope: ScopeLike, reason: str, *, request_id: str = ""
+    ) -> control_service_pb2.CancelAllOrdersResponse:
+        """Cancel every open order of a scope; its trading state stays as it is."""
+        request_id = request_id or self._new_id()
+        return await self._call(calls.cancel_all_orders(scope, reason, request_id=request_id))
+
+    async def flatten_positions(
+        self, scope: ScopeLike, reason: str, *, request_id: str = ""
+    ) -> control_service_pb2.FlattenPositionsResponse:
+        """Close every position of a scope that is not halted."""
+        request_id = request_id or self._new_id()
+        return await self._call(calls.flatten_positions(scope, reason, request_id=request_id))
+
     async def accept_difference(
         self, difference_id: str, reason: str, *, account_id: str = "", request_id: str = ""
     ) -> control_service_pb2.Difference:

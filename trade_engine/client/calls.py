@@ -236,6 +236,32 @@ def resume(
     )
 
 
+def cancel_all_orders(
+    scope: ScopeLike, reason: str, *, request_id: str
+) -> Call[control_service_pb2.CancelAllOrdersResponse]:
+    """CancelAllOrders."""
+    return Call(
+        lambda stubs: stubs.control.CancelAllOrders,
+        control_service_pb2.CancelAllOrdersRequest(
+            scope=scope_of(scope), reason=reason, request_id=request_id
+        ),
+        lambda answer: answer,
+    )
+
+
+def flatten_positions(
+    scope: ScopeLike, reason: str, *, request_id: str
+) -> Call[control_service_pb2.FlattenPositionsResponse]:
+    """FlattenPositions."""
+    return Call(
+        lambda stubs: stubs.control.FlattenPositions,
+        control_service_pb2.FlattenPositionsRequest(
+            scope=scope_of(scope), reason=reason, request_id=request_id
+        ),
+        lambda answer: answer,
+    )
+
+
 def accept_difference(
     account_id: str, difference_id: str, reason: str, *, request_id: str
 ) -> Call[control_service_pb2.Difference]:

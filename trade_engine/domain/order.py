@@ -147,6 +147,11 @@ class Order:
         return self.ord_status not in CLOSED or self.leaves_qty > 0  # done for the day, but GTC
 
     @property
+    def is_unclear(self) -> bool:
+        """Whether it may be on its way to the broker, or there, without our knowing."""
+        return self.delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT)
+
+    @property
     def avg_px(self) -> Decimal:
         """FIX AvgPx(6): 0 while nothing is filled."""
         return quotient(self.cum_value, self.cum_qty) if self.cum_qty else ZERO

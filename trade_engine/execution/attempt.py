@@ -39,6 +39,7 @@ class Attempt:
         self.answers: list[Callable[[], None]] = []
         self.decided: list[Decision] = []
         self.by_signal_id: dict[str, Decision] = {}
+        self.flattened: dict[str, Decision] = {}
         self.approved: list[Order] = []
         self.to_cancel: list[Order] = []
         self._seen_executions: set[str] = set()

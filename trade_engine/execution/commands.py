@@ -80,6 +80,32 @@ class AcceptDifferenceCommand:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ClearCommand:
+    """Cancel the open orders of a scope, or close its positions; see `execution.clearing`."""
+
+    scope: Scope
+    reason: str
+    operator: str
+    request_id: str
+
+
+@dataclass(slots=True)
+class CancelAllResult:
+    """Orders canceled before they were sent or asked to be; and those of them that are unclear."""
+
+    canceled_order_ids: list[str] = field(default_factory=list)
+    in_doubt_order_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class FlattenResult:
+    """What was decided on each position, and the orders that were canceled first."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    canceled_order_ids: list[str] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class AccountStatus:
     """How one account stands, as far as this replica knows.
@@ -145,3 +171,16 @@ class DifferenceNotAcceptable(EngineError):
     """This difference is not one to accept: it goes when the broker can be asked again."""
 
     reason = "DIFFERENCE_NOT_ACCEPTABLE"
+
+
+class ScopeHalted(EngineError):
+    """Something that is to be closed is HALTED: no order may be sent, not even to close."""
+
+    reason = "SCOPE_HALTED"
+
+    def __init__(self, scope: str, why: str) -> None:
+        super().__init__(
+            f"{scope} is HALTED ({why}): nothing may be sent, not even to close. Halt a wider or "
+            "another overlapping scope as REDUCE_ONLY, resume this one, and flatten then.",
+            scope=scope,
+        )

@@ -7,9 +7,10 @@ from typing import Any
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.market import Quote
+from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.rulebook import Rulebook
-from trade_engine.domain.signal import Signal
+from trade_engine.domain.signal import Side, Signal
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.ports import DecisionRow, ThrottleVerdict
 from trade_engine.risk.pre_trade import decide
@@ -23,9 +24,18 @@ def evaluate(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> D
     return decision
 
 
-def decide_signal(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Decision:
-    """Decide, journal the whole context, and let an approval change what the next signal sees."""
+def decide_signal(
+    batch: Batch, signal: Signal, verdict: ThrottleVerdict | None, *, closing: bool = False
+) -> Decision:
+    """Decide, journal the whole context, and let an approval change what the next signal sees.
+
+    closing: the order is for what is held and for no more, so what may still add to it is left out.
+    """
     inputs = gather(batch, signal, verdict)
+    if closing and signal.side is Side.SELL:
+        inputs.view.working_buy = ZERO
+    elif closing:
+        inputs.view.working_sell = ZERO
     decision = decide(inputs)
     decision.sequence = batch.next_sequence
     order = decision.order

@@ -23,10 +23,14 @@ from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import AccountTerms
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
+from trade_engine.execution.clearing import Clearing
 from trade_engine.execution.commands import (
     AcceptDifferenceCommand,
     Answer,
+    CancelAllResult,
+    ClearCommand,
     EngineStatus,
+    FlattenResult,
     HaltCommand,
     HaltResult,
     ResumeCommand,
@@ -59,6 +63,7 @@ class Engine:
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
         self.queries = parts.queries
+        self.ledger = parts.ledger
         self._routers: dict[str, OrderRouter] = {}
         self._gates = {
             account_id: self._make_gate(account_id) for account_id in parts.rulebook.accounts
@@ -86,6 +91,7 @@ class Engine:
             parts.observer,
             parts.queries,
         )
+        self._clearing = Clearing(self._gates, stores.record)
         self._status = StatusReader(parts, self._gates)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
@@ -297,6 +303,14 @@ class Engine:
     async def resume(self, request: ResumeCommand) -> ResumeResult:
         """Let a scope trade again."""
         return await asyncio.shield(asyncio.ensure_future(self._halting.resume(request)))
+
+    async def cancel_all(self, command: ClearCommand) -> CancelAllResult:
+        """Ask for the cancel of every open order in a scope, whatever its trading state."""
+        return await asyncio.shield(asyncio.ensure_future(self._clearing.cancel_all(command)))
+
+    async def flatten(self, command: ClearCommand) -> FlattenResult:
+        """Close every position in a scope that is not halted."""
+        return await asyncio.shield(asyncio.ensure_future(self._clearing.flatten(command)))
 
     async def accept_difference(self, command: AcceptDifferenceCommand) -> Difference:
         """Take a difference with the broker as it is; the account goes on when none stands."""

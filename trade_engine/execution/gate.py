@@ -68,6 +68,7 @@ from trade_engine.execution.fills import (
     named_orders,
     quarantine,
 )
+from trade_engine.execution.flattening import cancel_scope, closing_signals, flatten
 from trade_engine.execution.head import AccountHead
 from trade_engine.execution.loss_watch import check_resume, watch_losses
 from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
@@ -89,9 +90,11 @@ from trade_engine.execution.ports import (
 from trade_engine.execution.requests import (
     AcceptDifferenceRequest,
     CancelRequest,
+    CancelScopeRequest,
     CloseUnknownRequest,
     DeliveryRequest,
     EvaluateRequest,
+    FlattenRequest,
     HoldingsRequest,
     IntentRequest,
     PendingRequest,
@@ -406,6 +409,7 @@ class AccountGate:
             None if attempt.fenced else self._sender(),
             self._stores.calendars.session_at,
         )
+        attempt.flattened = await self._find_flattened(attempt, state)
         batch.executions = await self._find_executions(attempt, state, closed)
         attempt.start(batch)
         if snapshot is not None:
@@ -441,6 +445,18 @@ class AccountGate:
         if not missing:
             return {}
         return await self._stores.record.find_orders(self.account_id, missing)
+
+    async def _find_flattened(self, attempt: Attempt, state: AccountState) -> dict[str, Decision]:
+        """What requests to flatten have led to before: they may come again."""
+        signal_ids = [
+            signal.signal_id
+            for request in attempt.requests
+            if isinstance(request, FlattenRequest)
+            for signal in closing_signals(state, request.command)
+        ]
+        if not signal_ids:
+            return {}
+        return await self._stores.record.find_decisions(self.account_id, signal_ids)
 
     async def _find_executions(
         self, attempt: Attempt, state: AccountState, closed: dict[str, Order]
@@ -479,13 +495,13 @@ class AccountGate:
                 attempt.answer(request.answer, intend(batch, request.order_ids))
             case PendingRequest():
                 attempt.answer(request.answer, pending(batch))
-            case DeliveryRequest() if batch.sender != request.claim:
+            case DeliveryRequest() | ReconciledRequest() | CloseUnknownRequest() if (
+                batch.sender != request.claim
+            ):
                 attempt.fail(request.answer, Fenced("this process is not the account's sender"))
             case DeliveryRequest():
                 deliver(batch, request.outcomes)
                 attempt.answer(request.answer, None)
-            case ReconciledRequest() | CloseUnknownRequest() if batch.sender != request.claim:
-                attempt.fail(request.answer, Fenced("this process is not the account's sender"))
             case ReconciledRequest():
                 attempt.answer(
                     request.answer, note_differences(batch, request.broker, request.found)
@@ -499,6 +515,12 @@ class AccountGate:
                 _accept(attempt, batch, request)
             case CancelRequest():
                 self._cancel(attempt, request, closed)
+            case CancelScopeRequest(to_flatten=False):
+                _clear(attempt, batch, request)
+            case CancelScopeRequest() | FlattenRequest() if not gate_open:
+                attempt.fail(request.answer, self._gate_closed())
+            case CancelScopeRequest() | FlattenRequest():
+                _clear(attempt, batch, request)
             case TradingStateRequest():
                 self._set_state(attempt, request)
             case WatchRequest():
@@ -615,6 +637,23 @@ class AccountGate:
 
     def _remember(self, decision: Decision) -> None:
         self._recent[decision.signal.signal_id] = decision
+
+
+def _clear(attempt: Attempt, batch: Batch, request: CancelScopeRequest | FlattenRequest) -> None:
+    try:
+        if isinstance(request, CancelScopeRequest):
+            change = cancel_scope(batch, request.command, to_flatten=request.to_flatten)
+            attempt.to_cancel += [batch.state.orders[each] for each in change.canceling]
+            attempt.answer(request.answer, change)
+            return
+        decisions = flatten(batch, request.command, attempt.flattened)
+    except EngineError as refused:
+        attempt.fail(request.answer, refused)
+        return
+    new = [each for each in decisions if each.signal.signal_id not in attempt.flattened]
+    attempt.decided += new
+    attempt.approved += [each.order for each in new if each.order is not None]
+    attempt.answer(request.answer, decisions)
 
 
 def _accept(attempt: Attempt, batch: Batch, request: AcceptDifferenceRequest) -> None:

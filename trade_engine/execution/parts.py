@@ -16,6 +16,7 @@ from trade_engine.execution.ports import (
     LeaseStore,
     RecordQueries,
     RecordStore,
+    RequestLedger,
     RiskStore,
 )
 
@@ -37,6 +38,7 @@ class EngineParts:
     stores: GateStores
     leases: LeaseStore
     queries: RecordQueries
+    ledger: RequestLedger
     doorbell: Doorbell
     brokers: dict[str, Broker]
     rulebook: Rulebook

@@ -348,6 +348,21 @@ class ControlStore(Protocol):
         """
 
 
+class RequestLedger(Protocol):
+    """The first content of every request_id, and the answer once there is one.
+
+    caller is the name in the credentials: ids of different callers never meet.
+    """
+
+    async def begin(
+        self, caller: str, request_id: str, content: bytes
+    ) -> tuple[bytes, bytes | None]:
+        """Remember a content under its id; answers with the first one, and its answer if any."""
+
+    async def answer(self, caller: str, request_id: str, answer: bytes) -> None:
+        """Remember the answer to a request that began; the first one stays."""
+
+
 class Doorbell(Protocol):
     """A hint to other tasks and replicas that an account's journal grew. May be lost."""
 

@@ -17,7 +17,7 @@ from trade_engine.domain.execution import BrokerReport
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState
-from trade_engine.execution.commands import AcceptDifferenceCommand, Answer
+from trade_engine.execution.commands import AcceptDifferenceCommand, Answer, ClearCommand
 from trade_engine.execution.ports import Fence
 from trade_engine.execution.report_faults import fault_of, printable
 
@@ -117,6 +117,23 @@ class StateChange:
 
 
 @dataclass(slots=True, eq=False)
+class CancelScopeRequest:
+    """Ask for the cancel of every open order in a scope; to_flatten: only if it is not halted."""
+
+    command: ClearCommand
+    to_flatten: bool
+    answer: Future[StateChange]
+
+
+@dataclass(slots=True, eq=False)
+class FlattenRequest:
+    """Decide on a closing order for each position in a scope."""
+
+    command: ClearCommand
+    answer: Future[list[Decision]]
+
+
+@dataclass(slots=True, eq=False)
 class TradingStateRequest:
     """Journal an operator's trading state and cancel what it forbids.
 
@@ -192,6 +209,8 @@ Request = (
     | PendingRequest
     | DeliveryRequest
     | CancelRequest
+    | CancelScopeRequest
+    | FlattenRequest
     | TradingStateRequest
     | WatchRequest
     | HoldingsRequest

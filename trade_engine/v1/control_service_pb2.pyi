@@ -734,6 +734,7 @@ class FlattenPositionsResponse(_message.Message):
 
     ORDER_IDS_FIELD_NUMBER: _builtins.int
     CANCELED_ORDER_IDS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def order_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The orders that close the positions, one for each; follow them by StreamOrderUpdates."""
@@ -742,19 +743,62 @@ class FlattenPositionsResponse(_message.Message):
     def canceled_order_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The orders that were canceled first, or whose brokers were asked to cancel them."""
 
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlattenRefusal]:
+        """The positions that no order was made for; empty when all of them are being closed."""
+
     def __init__(
         self,
         *,
         order_ids: _abc.Iterable[_builtins.str] | None = ...,
         canceled_order_ids: _abc.Iterable[_builtins.str] | None = ...,
+        refusals: _abc.Iterable[Global___FlattenRefusal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canceled_order_ids", b"canceled_order_ids", "order_ids", b"order_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canceled_order_ids", b"canceled_order_ids", "order_ids", b"order_ids", "refusals", b"refusals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FlattenPositionsResponse: _TypeAlias = FlattenPositionsResponse  # noqa: Y015
+
+@_typing.final
+class FlattenRefusal(_message.Message):
+    """A position that was not closed. GetDecision of the signal_id tells every check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    strategy_id: _builtins.str
+    """Whose position it is."""
+    symbol: _builtins.str
+    """In what."""
+    signal_id: _builtins.str
+    """The signal that the engine made to close it."""
+    message: _builtins.str
+    """Why, in words."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        strategy_id: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        signal_id: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "message", b"message", "signal_id", b"signal_id", "strategy_id", b"strategy_id", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlattenRefusal: _TypeAlias = FlattenRefusal  # noqa: Y015
 
 @_typing.final
 class GetLimitsRequest(_message.Message):

@@ -173,9 +173,14 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FlattenPositions(self, request, context):
-        """Closes every position of a scope: cancels its open orders, then orders what brings each
-        position to 0, bounded by the position. It works in REDUCE_ONLY; in HALTED it is refused. Retry
-        with the same request_id only: a second request would close again what is not filled yet.
+        """Closes every position of a scope: cancels its open orders, waits up to two seconds for brokers
+        to confirm that, then orders what brings each position to 0, bounded by the position less what
+        may still close it. The orders pass the checks that any reducing order passes, but no throttle;
+        a position whose order they refuse is named in refusals, and stays.
+
+        It works in REDUCE_ONLY; in HALTED it is refused, for nobody, and no order, may pass a halt: halt
+        an overlapping scope as REDUCE_ONLY, resume the halted one (which takes that permission), then
+        flatten. Retry with the same request_id: what was ordered for it is not ordered again.
 
         FAILED_PRECONDITION SCOPE_HALTED             {"scope": "ACCOUNT:main"}
         """

@@ -96,9 +96,14 @@ class ControlServiceStub:
         INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  scope: exactly one kind is required
     """
     FlattenPositions: _grpc.UnaryUnaryMultiCallable[_control_service_pb2.FlattenPositionsRequest, _control_service_pb2.FlattenPositionsResponse]
-    """Closes every position of a scope: cancels its open orders, then orders what brings each
-    position to 0, bounded by the position. It works in REDUCE_ONLY; in HALTED it is refused. Retry
-    with the same request_id only: a second request would close again what is not filled yet.
+    """Closes every position of a scope: cancels its open orders, waits up to two seconds for brokers
+    to confirm that, then orders what brings each position to 0, bounded by the position less what
+    may still close it. The orders pass the checks that any reducing order passes, but no throttle;
+    a position whose order they refuse is named in refusals, and stays.
+
+    It works in REDUCE_ONLY; in HALTED it is refused, for nobody, and no order, may pass a halt: halt
+    an overlapping scope as REDUCE_ONLY, resume the halted one (which takes that permission), then
+    flatten. Retry with the same request_id: what was ordered for it is not ordered again.
 
         FAILED_PRECONDITION SCOPE_HALTED             {"scope": "ACCOUNT:main"}
     """
@@ -194,9 +199,14 @@ class ControlServiceAsyncStub(ControlServiceStub):
         INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  scope: exactly one kind is required
     """
     FlattenPositions: _aio.UnaryUnaryMultiCallable[_control_service_pb2.FlattenPositionsRequest, _control_service_pb2.FlattenPositionsResponse]  # type: ignore[assignment]
-    """Closes every position of a scope: cancels its open orders, then orders what brings each
-    position to 0, bounded by the position. It works in REDUCE_ONLY; in HALTED it is refused. Retry
-    with the same request_id only: a second request would close again what is not filled yet.
+    """Closes every position of a scope: cancels its open orders, waits up to two seconds for brokers
+    to confirm that, then orders what brings each position to 0, bounded by the position less what
+    may still close it. The orders pass the checks that any reducing order passes, but no throttle;
+    a position whose order they refuse is named in refusals, and stays.
+
+    It works in REDUCE_ONLY; in HALTED it is refused, for nobody, and no order, may pass a halt: halt
+    an overlapping scope as REDUCE_ONLY, resume the halted one (which takes that permission), then
+    flatten. Retry with the same request_id: what was ordered for it is not ordered again.
 
         FAILED_PRECONDITION SCOPE_HALTED             {"scope": "ACCOUNT:main"}
     """
@@ -325,9 +335,14 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_service_pb2.FlattenPositionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_service_pb2.FlattenPositionsResponse, _abc.Awaitable[_control_service_pb2.FlattenPositionsResponse]]:
-        """Closes every position of a scope: cancels its open orders, then orders what brings each
-        position to 0, bounded by the position. It works in REDUCE_ONLY; in HALTED it is refused. Retry
-        with the same request_id only: a second request would close again what is not filled yet.
+        """Closes every position of a scope: cancels its open orders, waits up to two seconds for brokers
+        to confirm that, then orders what brings each position to 0, bounded by the position less what
+        may still close it. The orders pass the checks that any reducing order passes, but no throttle;
+        a position whose order they refuse is named in refusals, and stays.
+
+        It works in REDUCE_ONLY; in HALTED it is refused, for nobody, and no order, may pass a halt: halt
+        an overlapping scope as REDUCE_ONLY, resume the halted one (which takes that permission), then
+        flatten. Retry with the same request_id: what was ordered for it is not ordered again.
 
             FAILED_PRECONDITION SCOPE_HALTED             {"scope": "ACCOUNT:main"}
         """

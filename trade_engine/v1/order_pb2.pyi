@@ -373,11 +373,11 @@ class Order(_message.Message):
     account_id: _builtins.str
     """The account that trades."""
     strategy_id: _builtins.str
-    """The strategy whose signal it was; empty for an order that an operator caused."""
+    """The strategy whose signal it was, or whose position an operator closes by it."""
     symbol: _builtins.str
     """The instrument."""
     signal_id: _builtins.str
-    """The signal that it came from; empty for an order that an operator caused."""
+    """The signal that it came from; one that begins with "flatten-" is an operator's."""
     side: Global___OrderSide.ValueType
     """FIX Side(54)."""
     ord_type: Global___OrdType.ValueType

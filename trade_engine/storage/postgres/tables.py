@@ -174,6 +174,18 @@ trading_controls = Table(
 )
 """The scopes that are not ACTIVE, and who said so."""
 
+requests = Table(
+    "requests",
+    metadata,
+    Column("caller", _ID),
+    Column("request_id", _ID),
+    Column("content", LargeBinary, nullable=False),
+    Column("answer", LargeBinary),
+    Column("begun_at", DateTime(timezone=True), nullable=False, server_default=sql("now()")),
+    PrimaryKeyConstraint("caller", "request_id", name="requests_pkey"),
+)
+"""What was asked under which request_id, and the answer: a repetition gets it, and does nothing."""
+
 # ---- the paper venue's own log and books: a venue's, not the record's --------------------------
 
 PAPER = "paper"
