@@ -5,9 +5,10 @@ that starts again), and how to move the venue's market.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,10 @@ class Connected:
 class BrokerUnderTest:
     """One venue, which outlives the brokers that are connected to it one after the other.
 
-    show puts a market of AAPL before the venue: bid, ask, and their sizes. lacks says which tests
-    are not for this venue, and why.
+    show puts a market of AAPL before the venue: bid, ask, and their sizes. amend lets the venue
+    bust an execution (by ExecID; quantity 0), or correct it to a smaller quantity or another
+    price; a venue that cannot be made to do so has none. lacks says which tests are not for this
+    venue, and why.
     """
 
     connect: Callable[[], Broker]
@@ -81,6 +84,7 @@ class BrokerUnderTest:
     is_embedded: bool = True
     day_orders_only: bool = False
     lacks: Mapping[str, str] = field(default_factory=dict)
+    amend: Callable[[Broker, str, str, str | None], Awaitable[None]] | None = None
 
     @asynccontextmanager
     async def connected(self, *, booking: bool = True) -> AsyncIterator[Connected]:
@@ -118,7 +122,12 @@ def paper_on(books: Callable[[], PaperBooks]) -> BrokerUnderTest:
         market = quote(bid, ask, bid_size, ask_size, time_ns=clock() + shown[0])
         broker.on_quotes([market])
 
-    return BrokerUnderTest(connect, show)
+    async def amend(broker: Broker, exec_id: str, quantity: str, price: str | None) -> None:
+        assert isinstance(broker, PaperBroker)
+        px = None if price is None else Decimal(price)
+        assert await broker.amend(ACCOUNT, exec_id, Decimal(quantity), px)
+
+    return BrokerUnderTest(connect, show, amend=amend)
 
 
 NO_SUCH_QUESTION = "FIX asks about one order at a time"
@@ -284,6 +293,75 @@ async def test_fill_or_kill(venue: BrokerUnderTest) -> None:
         venue.show(the.broker, "99", "100", None, "30")
         await the.send(order("o-1", tif=TimeInForce.FOK))
         await the.says("o-1 NEW", "o-1 CANCELED")
+
+
+def amended(venue: BrokerUnderTest) -> Callable[[Broker, str, str, str | None], Awaitable[None]]:
+    if venue.amend is None:
+        pytest.skip("this venue cannot be made to amend an execution")
+    return venue.amend
+
+
+# ---- what the venue takes back ------------------------------------------------------------------
+
+
+async def test_a_bust_of_an_order_that_rests(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(order("o-1"))
+        await the.says("o-1 NEW", "o-1 TRADE 30@100")
+        busted = the.sink.reports()[1].exec_id
+        await amended(venue)(the.broker, busted, "0", None)
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-1 TRADE_CANCEL")
+        assert the.sink.reports()[2].exec_ref_id == busted
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert state(known) == (True, 0, 100)
+        held = await the.broker.positions(ACCOUNT)
+        assert not held or not any(held.values())
+        venue.show(the.broker, "99", "99.5", None, "500")
+        await eventually(lambda: the.sink.seen()[-1] == "o-1 TRADE 100@99.5")
+
+
+async def test_a_bust_of_an_order_that_was_filled(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, None)
+        await the.send(order("o-1"))
+        await the.says("o-1 NEW", "o-1 TRADE 100@100")
+        since_ns = the.sink.reports()[1].transact_time_ns
+        await amended(venue)(the.broker, the.sink.reports()[1].exec_id, "0", None)
+        await eventually(lambda: "o-1 TRADE_CANCEL" in the.sink.seen())
+        told = await the.broker.executions(ACCOUNT, since_ns)
+        assert told is not None
+        assert [each.exec_type for each in told] == [ExecType.TRADE, ExecType.TRADE_CANCEL]
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert known.cum_qty == 0
+        if not known.is_open:  # then it says so, or the order would stand here for ever
+            assert the.sink.seen()[-1] == "o-1 CANCELED"
+
+
+async def test_a_correction(venue: BrokerUnderTest) -> None:
+    async with venue.connected() as the:
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(order("o-1"))
+        await the.says("o-1 NEW", "o-1 TRADE 30@100")
+        corrected = the.sink.reports()[1].exec_id
+        await amended(venue)(the.broker, corrected, "20", "99.5")
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-1 TRADE_CORRECT 20@99.5")
+        assert the.sink.reports()[2].exec_ref_id == corrected
+        known = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]
+        assert state(known) == (True, 20, 80)
+        held = await the.broker.positions(ACCOUNT)
+        assert held is not None
+        assert held["AAPL"] == 20
+
+
+async def test_an_amendment_that_was_missed(venue: BrokerUnderTest) -> None:
+    async with venue.connected(booking=False) as the:
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(order("o-1"))
+        exec_id = (await the.broker.query(ACCOUNT, ["o-1"]))["o-1"].reports[1].exec_id
+        await amended(venue)(the.broker, exec_id, "0", None)
+    async with venue.connected() as the:
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-1 TRADE_CANCEL")
 
 
 # ---- cancels ------------------------------------------------------------------------------------

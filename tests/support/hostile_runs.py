@@ -29,6 +29,7 @@ from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.config.calendars import ExchangeCalendars
 from trade_engine.domain.errors import EngineError
+from trade_engine.domain.execution import ExecType
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.order import OrdStatus
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
@@ -99,6 +100,9 @@ class Run:
     async def live(self) -> None:
         """Trade, with everything going wrong; then let the venue behave, and come to rest."""
         chance = Random(self.seed)
+        async with asyncio.timeout(SETTLE_S):
+            while self.account_id not in self.paper._accounts:  # noqa: ASYNC110  no event tells
+                await asyncio.sleep(0.01)
         await self.show(chance)
         for number in range(chance.randint(15, 40)):
             await self.act(chance, number)
@@ -111,7 +115,8 @@ class Run:
 
     async def act(self, chance: Random, number: int) -> None:
         match chance.choices(
-            ["signal", "quotes", "cancel", "disconnect", "reconnect", "mute"], [50, 25, 10, 4, 6, 3]
+            ["signal", "quotes", "cancel", "amend", "disconnect", "reconnect", "mute"],
+            [50, 25, 10, 8, 4, 6, 3],
         ):
             case ["signal"]:
                 await self.submit(chance, number)
@@ -119,6 +124,8 @@ class Run:
                 await self.show(chance)
             case ["cancel"]:
                 await self.cancel_open(chance.random() < 0.5)
+            case ["amend"]:
+                await self.amend(chance)
             case ["disconnect"]:
                 self.broker.disconnect()
             case ["reconnect"]:
@@ -161,6 +168,18 @@ class Run:
                 await self.engine.cancel_order(self.account_id, order.order_id, "", "enough", "me")
             except EngineError:
                 continue  # it closed meanwhile
+
+    async def amend(self, chance: Random) -> None:
+        """The venue busts or corrects one of its executions, of an order open or closed."""
+        told = await self.paper.executions(self.account_id, 0)
+        trades = [each for each in told if each.exec_type is ExecType.TRADE]
+        if not trades:
+            return
+        one = chance.choice(trades)
+        less = chance.choice([Decimal(0), one.last_qty, (one.last_qty / 2).to_integral_value()])
+        px = (one.last_px or Decimal(1)) + Decimal("0.05")
+        if await self.paper.amend(self.account_id, one.exec_id, less, px):
+            self.broker.done["busted" if not less else "corrected"] += 1
 
     async def is_at_rest(self) -> bool:
         """Nothing is open here, and the venue knows that everything it told was booked."""
@@ -350,11 +369,14 @@ async def _venue_side(connection: psycopg.AsyncConnection[dict[str, Any]], accou
     fills: dict[str, tuple[str, Decimal, Decimal, Decimal]] = {}
     for row in await found.fetchall():
         report = row["report"]
-        if report["exec_type"] == "TRADE":
-            fills[report["exec_id"]] = (
-                report["cl_ord_id"],
-                *(Decimal(report[name]) for name in ("last_qty", "last_px", "commission")),
-            )
+        numbers = [Decimal(report[name] or 0) for name in ("last_qty", "last_px", "commission")]
+        match report["exec_type"]:
+            case "TRADE":
+                fills[report["exec_id"]] = (report["cl_ord_id"], *numbers)
+            case "TRADE_CORRECT" | "TRADE_CANCEL":
+                fills[report["exec_ref_id"]] = (report["cl_ord_id"], *numbers)
+            case _:
+                pass
     positions: dict[str, Decimal] = {}
     cash = OPENING_CASH
     for cl_ord_id, quantity, price, commission in fills.values():

@@ -98,9 +98,9 @@ def seen(reports: Sequence[BrokerReport]) -> list[str]:
 def _said(report: BrokerReport) -> str:
     if not isinstance(report, ExecutionReport):
         return "REFUSED"
-    if report.exec_type is not ExecType.TRADE:
+    if report.exec_type not in (ExecType.TRADE, ExecType.TRADE_CORRECT):
         return report.exec_type.value
-    return f"TRADE {text(report.last_qty)}@{optional_text(report.last_px)}"
+    return f"{report.exec_type} {text(report.last_qty)}@{optional_text(report.last_px)}"
 
 
 class RecordingSink:

@@ -128,6 +128,19 @@ class PaperBroker:
             )
         await account.settled()
 
+    async def amend(
+        self, account_id: str, exec_id: str, last_qty: Decimal, last_px: Decimal | None = None
+    ) -> bool:
+        """Act as the venue's desk: bust an execution (last_qty 0), or correct it downward.
+
+        False where there is none to amend so: unknown, amended before, or smaller.
+
+        Raises:
+            StoreUnavailable: the books do not answer.
+        """
+        await self._settled(account_id)
+        return await self._accounts[account_id].amend(exec_id, last_qty, last_px)
+
     def on_quotes(self, quotes: Sequence[Quote]) -> None:
         """See published quotes; what they fill is done later, in each account's own task."""
         self._venue.board.publish(quotes, self._venue.clock())

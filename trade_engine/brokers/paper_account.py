@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from trade_engine.brokers.base import ReportDelivery
 from trade_engine.brokers.paper_books import Doc, PaperBooks, Recorded
@@ -151,6 +152,31 @@ class PaperAccount:
             for order in orders:
                 happened.cancel(order.cl_ord_id, now_ns)
             return [await self._try_to_commit(happened)] * len(orders)
+
+    async def amend(self, exec_id: str, last_qty: Decimal, last_px: Decimal | None) -> bool:
+        """Bust an execution (last_qty 0) or correct it; False where there is none to amend so.
+
+        Raises:
+            StoreUnavailable: the books do not answer, or not clearly.
+        """
+        await self.settled()
+        async with self._lock:
+            cl_ord_id = exec_id.rpartition("-")[0]
+            found = await self._venue.books.find(self.account_id, [cl_ord_id])
+            if cl_ord_id not in found:
+                return False
+            reports = [*map(ExecutionReport.from_json, found[cl_ord_id]["reports"])]
+            told = next((each for each in reports if each.exec_id == exec_id), None)
+            amended = any(each.exec_ref_id == exec_id for each in reports)
+            if told is None or amended or not 0 <= last_qty <= told.last_qty:
+                return False
+            resting = self._matcher.orders.get(cl_ord_id)
+            order = resting or PaperOrder.from_doc(found[cl_ord_id])
+            happened, now_ns = Round(self._matcher), self._venue.clock()
+            happened.report(self._matcher.amend(order, told, last_qty, last_px, now_ns))
+            if await self._try_to_commit(happened) is Delivery.SENT:
+                return True
+            raise StoreUnavailable("it is not known whether the execution was amended")
 
     async def settled(self) -> None:
         """Wait for the round under way.

@@ -100,6 +100,33 @@ class PaperMatcher:
             self._changed[cl_ord_id] = order
         return self._take_reports()
 
+    def amend(
+        self, order: PaperOrder, execution: ExecutionReport, last_qty: Decimal,
+        last_px: Decimal | None, now_ns: int,
+    ) -> list[ExecutionReport]:  # fmt: skip
+        """Let the venue bust an execution of an order (last_qty 0), or correct it downward.
+
+        An order that rests works on with what it lost; one that is closed is not reinstated.
+        """
+        lost = execution.last_qty - last_qty
+        was_filled = not order.is_open and order.cum_qty == order.order_qty
+        order.cum_qty -= lost
+        if order.is_open:
+            order.leaves_qty += lost
+        self._report(
+            order,
+            ExecType.TRADE_CORRECT if last_qty else ExecType.TRADE_CANCEL,
+            now_ns,
+            last_qty=last_qty,
+            last_px=last_px if last_qty else None,
+            commission=execution.commission if last_qty else ZERO,
+            exec_ref_id=execution.exec_id,
+            words="amended by the venue",
+        )
+        if was_filled and lost:
+            self._report(order, ExecType.CANCELED, now_ns, words="not reinstated")
+        return self._take_reports()
+
     def on_quote(self, quote: Quote, now_ns: int) -> list[ExecutionReport]:
         """See a quote; one that is older than the last of its symbol, or the same, is passed by."""
         self._pass_time(now_ns)
@@ -295,6 +322,7 @@ class PaperMatcher:
         last_qty: Decimal = ZERO,
         last_px: Decimal | None = None,
         commission: Decimal = ZERO,
+        exec_ref_id: str = "",
         words: str = "",
     ) -> None:
         order.report_count += 1
@@ -308,6 +336,7 @@ class PaperMatcher:
                 last_qty=last_qty,
                 last_px=last_px,
                 commission=commission,
+                exec_ref_id=exec_ref_id,
                 broker_order_id=order.broker_order_id,
                 text=words,
             )

@@ -21,6 +21,8 @@ class DifferenceKind(StrEnum):
     """The broker had this open order, and does not know it any more [order_id]."""
     ORDER_CLOSED_HERE = "ORDER_CLOSED_HERE"
     """The broker works an order that is closed in the record [order_id]."""
+    ORDER_CLOSED_THERE = "ORDER_CLOSED_THERE"
+    """The broker closed an order, and told nothing that closes it in the record [order_id]."""
     CUM_QTY = "CUM_QTY"
     """CumQty differs although every execution that the broker told is booked [order_id]."""
     EXECUTION = "EXECUTION"

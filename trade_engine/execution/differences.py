@@ -21,6 +21,8 @@ from trade_engine.execution.observer import Alert
 from trade_engine.execution.order_changes import cancel_unsent
 from trade_engine.execution.requests import Holdings
 
+_GONE_THERE = frozenset({DifferenceKind.ORDER_UNKNOWN_THERE, DifferenceKind.ORDER_CLOSED_THERE})
+
 
 def holdings(batch: Batch) -> Holdings:
     """What the account holds and works, to be compared with what its broker says."""
@@ -84,7 +86,7 @@ def _cancel_queued(batch: Batch) -> None:
 def accept_difference(batch: Batch, command: AcceptDifferenceCommand) -> Difference:
     """Take a difference as it is, for a reason that the journal keeps.
 
-    An order that the broker does not know any more is closed by this. One that is accepted already
+    An order that is open here alone is closed by this. One that is accepted already
     is left as it is.
 
     Raises:
@@ -110,8 +112,8 @@ def accept_difference(batch: Batch, command: AcceptDifferenceCommand) -> Differe
         {"difference": accepted.to_json(), "request_id": command.request_id},
     )
     order = state.orders.get(found.subject)
-    if found.kind is DifferenceKind.ORDER_UNKNOWN_THERE and order is not None:
-        cancel_unsent(batch, order, f"unknown to its broker: {command.reason}")
+    if found.kind in _GONE_THERE and order is not None:
+        cancel_unsent(batch, order, f"not open at its broker: {command.reason}")
     return accepted
 
 

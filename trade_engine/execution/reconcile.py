@@ -24,9 +24,10 @@ from trade_engine.domain.difference import Difference, DifferenceKind
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO, text
-from trade_engine.domain.order import DeliveryState, Order
+from trade_engine.domain.order import DeliveryState, Order, order_id_of
 from trade_engine.execution.gate import AccountGate, Fenced
 from trade_engine.execution.observer import Alert, Observer, raise_alert
+from trade_engine.execution.order_chain import AMENDMENTS
 from trade_engine.execution.ports import Broker, BrokerOrder, Fence, RecordStore
 from trade_engine.execution.requests import (
     Holdings,
@@ -272,20 +273,22 @@ class Reconciler:
         told = await self._broker.executions(self.account_id, since_ns)
         fills = [each for each in told or () if each.exec_type is ExecType.TRADE]
         missing = await self._not_booked(fills)
-        if not missing:
+        amendments = [each for each in told or () if each.exec_type in AMENDMENTS]
+        if not missing and not amendments:
             return []
         refused = (await self._holdings()).differences
+        news = [
+            each
+            for each in [
+                *missing,
+                *amendments,
+            ]  # an amendment that is known already changes nothing
+            if f"{DifferenceKind.EXECUTION}:{each.exec_id}" not in refused
+        ]
         orders = await self._record.find_orders(
-            self.account_id, sorted({each.cl_ord_id for each in missing})
+            self.account_id, sorted({order_id_of(each.cl_ord_id) for each in news})
         )
-        await self._book(
-            [
-                each
-                for each in missing
-                if each.cl_ord_id in orders
-                and f"{DifferenceKind.EXECUTION}:{each.exec_id}" not in refused
-            ]
-        )
+        await self._book([each for each in news if order_id_of(each.cl_ord_id) in orders])
         return [self._unbooked(each) for each in await self._not_booked(missing)]
 
     async def _not_booked(self, fills: Sequence[ExecutionReport]) -> list[ExecutionReport]:

@@ -503,7 +503,7 @@ class Difference(_message.Message):
     """Its name within the account, such as "POSITION:AAPL": its kind, and what it is about."""
     kind: _builtins.str
     """What differs, in one word: UNRECONCILED (the broker could not be asked), ORDER_UNKNOWN_HERE,
-    ORDER_UNKNOWN_THERE, ORDER_CLOSED_HERE, CUM_QTY, EXECUTION or POSITION.
+    ORDER_UNKNOWN_THERE, ORDER_CLOSED_HERE, ORDER_CLOSED_THERE, CUM_QTY, EXECUTION or POSITION.
     """
     ours: _builtins.str
     """What the record says; a decimal string for quantities."""

@@ -151,8 +151,8 @@ class ControlServiceServicer:
     def AcceptDifference(self, request, context):
         """Takes a difference between an account and its broker as it is, for a reason that the journal
         keeps. The account, which is held while a difference stands, goes on when none does. An accepted
-        difference stays accepted as long as it says the same; an order that the broker does not know
-        any more is closed by this. Retry freely: one that is accepted already is left as it is.
+        difference stays accepted as long as it says the same; an order that is open here alone is
+        closed by this. Retry freely: one that is accepted already is left as it is.
 
         NOT_FOUND           DIFFERENCE_NOT_FOUND     {"difference_id": "POSITION:AAPL"}
         FAILED_PRECONDITION DIFFERENCE_NOT_ACCEPTABLE {"difference_id": "UNRECONCILED"}: the broker
