@@ -93,6 +93,7 @@ RUNS ?= 20
 SEED ?= 1
 JOBS ?= 2
 HALTS ?= 200
+MINUTES ?= 2
 
 .PHONY: faults
 faults: $(DEV_STAMP) ## seeded runs with faults (RUNS=20 SEED=1 JOBS=2), each judged; counts every fault
@@ -105,6 +106,10 @@ faults-plants: $(DEV_STAMP) ## plant each known bug, and see that the checker fi
 .PHONY: halt-race
 halt-race: $(DEV_STAMP) ## HALTS=200 halts against a full load on three replicas
 	$(BIN)/python -m tests.faults.halt_race --halts $(HALTS) --seed $(SEED)
+
+.PHONY: soak
+soak: $(DEV_STAMP) ## MINUTES=2 under clients that hang up and come back; plots build/soak/soak.svg
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 ## Checks (`make -k check` runs them all, whatever fails)
 
