@@ -177,6 +177,20 @@ async def test_a_rejected_message_is_a_rejected_order(line: Line) -> None:
     assert line.sink.reports()[1].exec_id.startswith("o-2/reject-")
 
 
+async def test_a_rejected_cancel_request_is_a_refused_cancel(line: Line) -> None:
+    line.venue.refuses = {"F"}
+    await line.broker.cancel([order("o-1")])
+    await eventually(lambda: len(line.sink.told()) == 2)
+    refusal = line.sink.told()[1]
+    assert isinstance(refusal, CancelReject)
+    assert refusal.cl_ord_id.startswith("o-1.")
+
+
+async def test_a_resend_that_does_not_say_when_it_was_sent_first_is_passed_on(line: Line) -> None:
+    await line.venue.say(**fill("x1", t43="Y"))
+    await line.says("o-1 NEW", "o-1 TRADE 40@100")
+
+
 # ---- what is kept aside -------------------------------------------------------------------------
 
 

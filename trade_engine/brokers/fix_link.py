@@ -35,7 +35,7 @@ from trade_engine.brokers.fix_session import ANSWER_S, FixSession
 from trade_engine.brokers.fix_store import FixStore, SentOrder
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import StoreUnavailable
-from trade_engine.domain.execution import BrokerReport, ExecType, ExecutionReport
+from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.order import Order, order_id_of
 from trade_engine.domain.signal import Side
 from trade_engine.execution.observer import Alert, Observer, raise_alert
@@ -218,29 +218,46 @@ class FixLink:
             self._deliver(message, read, read.cl_ord_id)
 
     def _on_reject(self, message: Message) -> None:
-        """The venue did not process a message of ours: an order is rejected by that."""
-        ref_seq = message.get(tag.REF_SEQ_NUM)
+        """The venue did not process a message of ours: what it asked for is refused by that."""
+        written = message.get(tag.REF_SEQ_NUM)
+        ref_seq = int(written) if written.isdecimal() else 0
         about = message.get(tag.REF_MSG_TYPE)
-        order_id = self.store.order_sent_as(int(ref_seq)) if ref_seq.isdecimal() else ""
+        request = self.store.request_sent_as(ref_seq)
+        order_id = self.store.order_sent_as(ref_seq)
         if not order_id and about == tag.NEW_ORDER_SINGLE:
             order_id = order_id_of(message.get(tag.BUSINESS_REJECT_REF_ID))
         if order_id in self._known:
-            report = ExecutionReport(
-                cl_ord_id=order_id,
-                exec_id=f"{order_id}/reject-{ref_seq or message.get(tag.MSG_SEQ_NUM)}",
-                exec_type=ExecType.REJECTED,
-                transact_time_ns=read_time_ns(message),
-                text=message.get(tag.TEXT) or "the venue rejected the message",
-            )
-            if not self._is_repeated(report):
-                self._deliver(message, report, order_id)
-        elif about == tag.ORDER_STATUS_REQUEST or (not about and self._questions):
+            self._reject_order(message, order_id)
+        elif request.get(tag.MSG_TYPE) == tag.ORDER_CANCEL_REQUEST:
+            self._reject_cancel(message, request)
+        elif tag.ORDER_STATUS_REQUEST in (about, request.get(tag.MSG_TYPE)):
             _log.warning("FIX %s: the venue answers no OrderStatusRequest", self._config.name)
             self._asks = False
             for order_id in list(self._questions):
                 self._answer(order_id, None)
         else:
-            raise Unreadable(f"it rejects our message {ref_seq} of type {about or '?'}")
+            raise Unreadable(f"it rejects our message {written} of type {about or '?'}")
+
+    def _reject_order(self, message: Message, order_id: str) -> None:
+        report = ExecutionReport(
+            cl_ord_id=order_id,
+            exec_id=f"{order_id}/reject-{message.get(tag.MSG_SEQ_NUM)}",
+            exec_type=ExecType.REJECTED,
+            transact_time_ns=read_time_ns(message),
+            text=message.get(tag.TEXT) or "the venue rejected the message",
+        )
+        if not self._is_repeated(report):
+            self._deliver(message, report, order_id)
+
+    def _reject_cancel(self, message: Message, request: dict[int, str]) -> None:
+        order_id = request[tag.ORIG_CL_ORD_ID]
+        refusal = CancelReject(
+            cl_ord_id=request[tag.CL_ORD_ID],
+            transact_time_ns=read_time_ns(message),
+            orig_cl_ord_id=order_id,
+            text=message.get(tag.TEXT) or "the venue rejected the message",
+        )
+        self._deliver(message, refusal, order_id)
 
     def _answer(self, order_id: str, answer: StatusAnswer | None) -> None:
         question = self._questions.get(order_id)

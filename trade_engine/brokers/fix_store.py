@@ -283,6 +283,12 @@ class FixStore(MessageStore):
             ).fetchone()
         return str(row[0]) if row else ""
 
+    def request_sent_as(self, seq: int) -> dict[int, str]:
+        """The fields of the cancel or the question that took this number; empty if none did."""
+        with self._lock:
+            row = self._db.execute("SELECT message FROM outgoing WHERE seq = ?", (seq,)).fetchone()
+        return fields_of(bytes(row[0])) if row else {}
+
     def book(self, reports: Sequence[ExecutionReport], next_target: int) -> None:
         """Write reports that the engine has booked, and what is now to be read first."""
         with self._lock, self._db:
