@@ -12,8 +12,11 @@ import orjson
 import pytest
 
 from tests.support.trading import ACCOUNT, SYMBOLS, eventually, quote, rulebook, signal, until_quiet
+from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.order import OrdStatus
 from trade_engine.domain.session import Session
+from trade_engine.domain.signal import TimeHorizon
 from trade_engine.wiring import Plan, Running, running
 
 pytestmark = pytest.mark.stores
@@ -86,3 +89,28 @@ async def test_a_day_rolls_once_over_replicas_and_over_downtime(
         assert state.day.session == "day-4"
         assert Decimal(first["day"]["start_equity"]) == 1_000_000
         assert second["prices"].keys() == {"AAPL"}
+
+
+async def test_day_orders_end_with_the_day_and_others_do_not(
+    database_url: str, redis_url: str
+) -> None:
+    clock, calendar = Clock(), Daily()
+    planned = plan((database_url, redis_url), clock, calendar, "replica-0")
+    planned.paper = PaperConfig(day_end_s=None)  # a venue that does not end them by itself
+    async with running(planned) as run:
+        await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+        ids = []
+        for horizon, symbol in zip((TimeHorizon.INTRADAY, TimeHorizon.SWING), SYMBOLS, strict=True):
+            wish = signal(15_000, symbol=symbol)
+            wish.max_slippage_bps, wish.time_horizon = Decimal(0), horizon
+            order = (await run.engine.submit(wish)).decision.order
+            assert order is not None
+            ids.append(order.order_id)
+
+        async def so(*wanted: OrdStatus) -> bool:
+            found = await run.record.find_orders(ACCOUNT, ids)
+            return tuple(found[each].ord_status for each in ids) == wanted
+
+        await eventually(lambda: so(OrdStatus.NEW, OrdStatus.NEW))
+        clock.days = 1
+        await eventually(lambda: so(OrdStatus.CANCELED, OrdStatus.NEW))

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from tests.integration.test_gate import command, state_in_redis
 from tests.support.audited import audit
-from tests.support.trading import ACCOUNT, eventually, quote, replicas, signal, until_quiet
+from tests.support.trading import (
+    ACCOUNT,
+    eventually,
+    quote,
+    replicas,
+    rulebook,
+    signal,
+    until_quiet,
+)
+from trade_engine.domain.decision import Reason
 from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind
-from trade_engine.domain.order import Order, OrdStatus
+from trade_engine.domain.order import Order, OrdStatus, order_id_for
 from trade_engine.domain.position import Position
+from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind
+from trade_engine.execution.commands import ClearCommand, ResumeCommand
 from trade_engine.wiring import Running
 
 pytestmark = pytest.mark.stores
@@ -35,9 +47,9 @@ async def held(run: Running) -> Position:
     return position
 
 
-async def resting(run: Running, target: int = 15_000) -> str:
-    """The id of an order for 100 AAPL that the venue has and does not fill."""
-    wish = signal(target)
+async def resting(run: Running, target: int = 15_000, symbol: str = "AAPL") -> str:
+    """The id of an order for 100 shares that the venue has and does not fill."""
+    wish = signal(target, symbol=symbol)
     wish.max_slippage_bps = D(0)
     order = (await run.engine.submit(wish)).decision.order
     assert order is not None
@@ -113,4 +125,62 @@ async def test_a_refused_cancel_is_told_and_the_order_stands(
         entries = await run.engine.queries.entries(ACCOUNT, 0, 100)
         kinds = [each.kind for each in entries]
         assert kinds.count(EntryKind.CANCEL_REJECTED) == 1
+        await audit(run)
+
+
+@pytest.mark.parametrize(("tolerance_bps", "is_halted"), [(0, True), (499, True), (500, False)])
+async def test_an_overfill_is_booked_and_past_its_tolerance_halts(
+    database_url: str, redis_url: str, tolerance_bps: int, *, is_halted: bool
+) -> None:
+    rules = rulebook()
+    rules.accounts[ACCOUNT] = replace(rules.accounts[ACCOUNT], overfill_bps_max=D(tolerance_bps))
+    async with replicas(2, database_url, redis_url, rules) as [run, other]:
+        order_id, beside = await resting(run), await resting(run, symbol="IBM")
+        whole = report(order_id, ExecType.TRADE, "x-1", last_qty=D(105), last_px=D(150))
+        await tell(run, whole)
+        await tell(other, whole)
+        after = await recorded(run, order_id)
+        assert (after.ord_status, after.cum_qty) == (OrdStatus.FILLED, 105)
+        assert (await held(run)).quantity == 105
+        next_one = (await other.engine.submit(signal(3_000, strategy_id="next"))).decision
+        assert (next_one.reasons == [Reason.TRADING_HALTED]) is is_halted
+        assert (await recorded(run, beside)).cancel_requested is is_halted
+        if is_halted:
+            scope = Scope(ScopeKind.ACCOUNT, ACCOUNT)
+            await run.engine.resume(ResumeCommand(scope, "asked them", "olga", "", True))
+            await tell(run, whole)  # told once more, it halts nobody once more
+            again = (await run.engine.submit(signal(3_000, strategy_id="next"))).decision
+            assert again.order is not None
+        await run.engine.cancel_all(ClearCommand(GLOBAL, "over", "olga", ""))
+        await until_quiet(run)
+        await audit(run)
+
+
+async def test_reports_of_an_unknown_order_are_booked_once_it_is_known(
+    database_url: str, redis_url: str
+) -> None:
+    async with replicas(2, database_url, redis_url) as [run, other]:
+        order_id = order_id_for(ACCOUNT, "lost")
+        early = [
+            report(order_id, ExecType.NEW, "n-1", broker_order_id="b-1"),
+            report(order_id, ExecType.TRADE, "x-1", last_qty=D(100), last_px=D(150)),
+            report("o-stranger", ExecType.NEW, "n-2"),
+        ]
+        await tell(run, *early)
+        await tell(other, *early)
+        assert await run.record.find_orders(ACCOUNT, [order_id]) == {}
+        kinds = [each.kind for each in await run.engine.queries.entries(ACCOUNT, 0, 100)]
+        assert kinds.count(EntryKind.REPORT_IGNORED) == 3, "each once, however often it is told"
+        await command(redis_url, "FLUSHDB")  # what is kept is in the record
+        await run.engine.publish_quotes([quote()])
+        decision = (await other.engine.submit(signal(15_000, signal_id="lost"))).decision
+        assert decision.order is not None
+        after = await recorded(run, order_id)
+        assert (after.ord_status, after.cum_qty) == (OrdStatus.FILLED, 100)
+        assert (await held(run)).quantity == 100
+        sent = await run.engine._parts.brokers["paper"].query(ACCOUNT, [order_id])
+        assert sent == {}, "its broker had it already: it was not sent again"
+        state = await run.record.load(ACCOUNT)
+        assert state is not None
+        assert [each["report"]["exec_id"] for each in state.unattributed] == ["n-2"]
         await audit(run)

@@ -77,6 +77,11 @@ ACCOUNT_KEYS = {
         number("a number of bps above 0", above=0),
         "how far a quote may be from the one before and count at once; 1000 unless set",
     ),
+    "overfill_bps_max": Key(
+        number("a number of bps, 0 or more", at_least=0),
+        "how much more than an order's quantity its broker may fill before the account is halted; "
+        "0 unless set",
+    ),
 }
 
 STRATEGY_KEYS = {

@@ -51,6 +51,8 @@ class AccountState:
     orders: dict[str, Order] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
     """What does not agree with the broker, by difference_id; the accepted ones too."""
+    unattributed: list[dict[str, Any]] = field(default_factory=list)
+    """Reports of orders that are not known (yet): {"broker", "report"}, the first few of them."""
 
     def position(self, strategy_id: str, symbol: str) -> Position:
         """The position of a strategy in a symbol, made flat if there was none."""
@@ -78,7 +80,7 @@ class AccountState:
     def summary_json(self) -> dict[str, Any]:
         """The part of the state that is one per account, in its canonical form.
 
-        differences is there only when there are any.
+        differences and unattributed are there only when there are any.
         """
         doc: dict[str, Any] = {
             "currency": self.currency,
@@ -93,6 +95,8 @@ class AccountState:
         }
         if self.differences:
             doc["differences"] = [each.to_json() for each in self.differences.values()]
+        if self.unattributed:
+            doc["unattributed"] = self.unattributed
         return doc
 
     def read_summary(self, doc: dict[str, Any]) -> None:
@@ -107,6 +111,7 @@ class AccountState:
         self.trading = {each.scope: each for each in states}
         differences = map(Difference.from_json, doc.get("differences", ()))
         self.differences = {each.difference_id: each for each in differences}
+        self.unattributed = doc.get("unattributed", [])
 
 
 def scope_state_json(state: ScopeState) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from trade_engine.domain.limits import STRATEGY_RATE, Level, Limit, Limits, Rate
 from trade_engine.domain.market import Instrument
-from trade_engine.domain.money import text
+from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.session import ALWAYS_OPEN
 from trade_engine.domain.trading_state import TradingState
 
@@ -25,8 +25,8 @@ class AccountTerms:
     """An account as configured. opening_cash is what its ledger starts with.
 
     calendar says when its trading day ends: at the close of each of the calendar's sessions. What
-    follows says what a breach of a loss limit does, and how far a quote may be from the one before
-    and count at once.
+    follows says what a breach of a loss limit does, how far a quote may be from the one before and
+    count at once, and how much more than was ordered a broker may fill before the account halts.
     """
 
     account_id: str
@@ -37,6 +37,7 @@ class AccountTerms:
     on_daily_loss: TradingState = TradingState.REDUCE_ONLY
     on_drawdown: TradingState = TradingState.HALTED
     mark_band_bps: Decimal = MARK_BAND_BPS
+    overfill_bps_max: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ def _terms_json(terms: AccountTerms) -> dict[str, Any]:
         "on_daily_loss": terms.on_daily_loss.value,
         "on_drawdown": terms.on_drawdown.value,
         "mark_band_bps": text(terms.mark_band_bps),
+        "overfill_bps_max": text(terms.overfill_bps_max),
     }
 
 
@@ -153,6 +155,7 @@ def _terms_from_json(doc: dict[str, Any]) -> AccountTerms:
         TradingState(doc.get("on_daily_loss", TradingState.REDUCE_ONLY)),
         TradingState(doc.get("on_drawdown", TradingState.HALTED)),
         Decimal(doc.get("mark_band_bps", MARK_BAND_BPS)),
+        Decimal(doc.get("overfill_bps_max", ZERO)),
     )
 
 

@@ -44,7 +44,7 @@ from trade_engine.domain.errors import (
     SignalIdConflict,
     StoreUnavailable,
 )
-from trade_engine.domain.execution import CancelReject
+from trade_engine.domain.execution import CancelReject, ExecutionReport
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
@@ -54,6 +54,7 @@ from trade_engine.execution.amendments import needs_executions
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import Answer, HaltCauseStands
+from trade_engine.execution.day_orders import end_day_orders
 from trade_engine.execution.day_roll import keep_day
 from trade_engine.execution.decisions import decide_signal, evaluate
 from trade_engine.execution.differences import (
@@ -79,6 +80,7 @@ from trade_engine.execution.order_changes import (
     request_cancel,
     set_trading_state,
 )
+from trade_engine.execution.overfill import halt_on_overfill
 from trade_engine.execution.parts import GateStores
 from trade_engine.execution.ports import (
     Commit,
@@ -106,6 +108,7 @@ from trade_engine.execution.requests import (
     TradingStateRequest,
     WatchRequest,
 )
+from trade_engine.execution.unattributed import adopt, keep_unknown
 from trade_engine.execution.waiting_line import WaitingLine, is_signal
 from trade_engine.risk.loss_limits import Marks
 
@@ -413,7 +416,10 @@ class AccountGate:
         batch.executions = await self._find_executions(attempt, state, closed)
         attempt.start(batch)
         if snapshot is not None:
+            day_before = batch.state.day.session
             keep_day(batch, self._session(attempt.now_ns))
+            if day_before not in ("", batch.state.day.session):
+                attempt.to_cancel += end_day_orders(batch)
         for request in attempt.requests:
             self._apply(attempt, request, closed, gate_open=snapshot is not None)
         attempt.commit = batch.commit()
@@ -539,7 +545,21 @@ class AccountGate:
             if isinstance(report, CancelReject):
                 book_cancel_reject(batch, broker, report, order)
             elif attempt.first_sight(report.exec_id) and report.exec_id not in self._booked:
-                book_report(batch, broker, report, order)
+                self._book_one(attempt, broker, report, order)
+
+    def _book_one(
+        self, attempt: Attempt, broker: str, report: ExecutionReport, order: Order | None
+    ) -> None:
+        batch = attempt.batch
+        assert batch is not None  # noqa: S101  start() was called
+        if order is None:
+            keep_unknown(batch, broker, report)
+            return
+        filled_before = order.cum_qty
+        book_report(batch, broker, report, order)
+        change = halt_on_overfill(batch, order, filled_before)
+        if change is not None:
+            attempt.changed_state(change)
 
     def _set_state(self, attempt: Attempt, request: TradingStateRequest) -> None:
         batch = attempt.batch
@@ -582,7 +602,7 @@ class AccountGate:
         decision = decide_signal(batch, signal, attempt.verdicts.get(id(signal)))
         attempt.decided.append(decision)
         attempt.by_signal_id[signal.signal_id] = decision
-        if decision.order is not None:
+        if decision.order is not None and not adopt(batch, decision.order):
             attempt.approved.append(decision.order)
         attempt.answer(request.answer, Answer(decision, replayed=False))
 

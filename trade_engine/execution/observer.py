@@ -48,6 +48,8 @@ class Alert(StrEnum):
     """The broker, asked again and again, never saw an order; it is closed in the record."""
     ORDERS_OUT_EXCEED = "orders_out_exceed"
     """An order that no decision approved was about to go out: its account is halted."""
+    OVERFILLED = "overfilled"
+    """A broker filled more than was ordered, and more than is tolerated: the account is halted."""
     FILL_OUT_OF_ORDER = "fill_out_of_order"
     """A fill came after its order was closed, or for more than was ordered; it is booked."""
     LOSS_LIMIT = "loss_limit"

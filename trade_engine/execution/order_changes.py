@@ -94,9 +94,9 @@ def deliver(batch: Batch, outcomes: dict[str, tuple[DeliveryState, str]]) -> Non
             batch.write_order(EntryKind.DELIVERY, order, {})
 
 
-def cancel_unsent(batch: Batch, order: Order, why: str) -> None:
-    """Cancel an order that no broker has."""
-    report = engine_report(order, ExecType.CANCELED, batch.now_ns, why)
+def cancel_unsent(batch: Batch, order: Order, why: str, how: ExecType = ExecType.CANCELED) -> None:
+    """Cancel an order that no broker has, or let it expire."""
+    report = engine_report(order, how, batch.now_ns, why)
     leaves_before, delivery = order.leaves_qty, order.delivery
     apply_report(order, report, batch.now_ns)
     order.delivery = delivery  # no broker proved that it arrived: this report is our own

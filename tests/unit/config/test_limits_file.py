@@ -501,7 +501,7 @@ def test_a_fault_has_its_line_key_value_and_what_is_allowed(
             (
                 "5: accounts.main.brokr: got an unknown key (it is 1; did you mean broker?), "
                 "allowed is one of currency, opening_cash, broker, calendar, "
-                "on_daily_loss, on_drawdown, mark_band_bps"
+                "on_daily_loss, on_drawdown, mark_band_bps, overfill_bps_max"
             ),
         ),
         (
