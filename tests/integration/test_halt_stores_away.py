@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.proxy import Proxy
+from tests.support.holding import BROKER, Hold
 from tests.support.record import address, through
 from tests.support.trading import ACCOUNT, SYMBOLS, eventually, quote, rulebook, signal
 from trade_engine.domain.decision import Outcome, Reason
@@ -83,6 +84,34 @@ async def test_a_halt_without_postgres_holds_and_is_drained_once_it_is_back(
         again = await under_test.halt(halt())
         assert again.drained
         assert again.sequences[ACCOUNT] > 0
+
+
+async def test_a_halt_without_postgres_names_what_is_on_its_way_whatever_failed_meanwhile(
+    database_url: str, redis_url: str
+) -> None:
+    """A batch that fails lets the gate forget the account's state; not what it handed over."""
+    async with engine(database_url, redis_url) as (under_test, postgres, _):
+        sent = Hold(under_test._parts.brokers[BROKER], "send")
+        answer = await under_test.submit(signal(15_000))
+        await sent.reached.wait()
+        postgres.refuse = True
+        postgres.cut()
+        with pytest.raises(EngineError):
+            await under_test.submit(signal(30_000))
+        result = await under_test.halt(halt())
+        assert not result.drained
+        assert answer.decision.order is not None
+        assert result.in_doubt_order_ids == [answer.decision.order.order_id]
+
+        postgres.refuse = False
+        sent.let_go()
+        await eventually(lambda: drained(under_test), within_s=20)
+
+
+async def drained(engine: Engine) -> bool:
+    result = await engine.halt(halt())
+    assert result.drained or result.in_doubt_order_ids or not all(result.sequences.values())
+    return result.drained
 
 
 async def test_a_halt_without_redis_is_drained_and_outlives_it(

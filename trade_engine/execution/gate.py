@@ -356,7 +356,7 @@ class AccountGate:
     async def _after_commit(self, attempt: Attempt) -> None:
         batch, commit = attempt.batch, attempt.commit
         if batch is not None:
-            self._head.keep(batch.state)
+            self._head.keep(batch.state, commit.orders if commit else ())
         applied = asyncio.ensure_future(self._bring_risk_to(commit))  # step 7: on its way
         await asyncio.sleep(0)
         attempt.release_answers()  # step 8

@@ -14,7 +14,7 @@ import structlog
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import NotFound, StoreUnavailable
-from trade_engine.domain.order import DeliveryState
+from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
@@ -48,10 +48,20 @@ class AccountHead:
         observer.gate(account_id, is_open=False)
         self._state: AccountState | None = None
         self._watched = 0
+        self._unclear: dict[str, tuple[str, str]] = {}
 
-    def keep(self, state: AccountState) -> None:
-        """Remember the state that was just committed."""
+    def keep(self, state: AccountState, changed: Iterable[Order] = ()) -> None:
+        """Remember the state that was just committed, and which orders that changed."""
         self._state = state
+        self._note(changed)
+
+    def _note(self, orders: Iterable[Order]) -> None:
+        """Note which orders may be on their way: a halt must name them, whatever is forgotten."""
+        for order in orders:
+            if order.is_open and order.delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT):
+                self._unclear[order.order_id] = order.strategy_id, order.symbol
+            else:
+                self._unclear.pop(order.order_id, None)
 
     def forget(self) -> None:
         """What is in hand may be wrong: read the record next time."""
@@ -76,13 +86,11 @@ class AccountHead:
         return self._state.trading if self._state else {}
 
     def unclear_orders(self, scope: Scope) -> list[str]:
-        """Orders in a scope that may be on their way to a broker, by the state in hand."""
-        orders = self._state.orders.values() if self._state else ()
+        """Orders in a scope that may be on their way to a broker, by the last state known."""
         return [
-            order.order_id
-            for order in orders
-            if order.delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT)
-            and scope.covers(order.account_id, order.strategy_id, order.symbol)
+            order_id
+            for order_id, (strategy_id, symbol) in self._unclear.items()
+            if scope.covers(self.account_id, strategy_id, symbol)
         ]
 
     async def known_state(self) -> AccountState:
@@ -99,7 +107,12 @@ class AccountHead:
         state = await self._stores.record.load(self.account_id)
         if state is None:
             raise NotFound("account", account_id=self.account_id)
+        self._note_all(state)
         return state
+
+    def _note_all(self, state: AccountState) -> None:
+        self._unclear.clear()
+        self._note(state.orders.values())
 
     async def ask_risk(self, attempt: Attempt, state: AccountState) -> Snapshot | None:
         """Step 3: ask the risk store; None when it cannot say, which closes the gate."""
@@ -197,6 +210,7 @@ class AccountHead:
                 self.account_id, theirs.sequence, theirs.head_hash
             )
         ):
+            self._note_all(theirs)
             await self._add_quotes(theirs, snapshot)
             self._opened()
             return theirs
