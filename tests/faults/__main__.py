@@ -62,6 +62,7 @@ def _tell(outcomes: list[Outcome], took_s: float) -> None:
         print(f"  {happened[name]:5d}  {name}")
     never = [name for name in ALL_FAULTS if not happened[name]]
     rarest = min((happened[name], name) for name in ALL_FAULTS)
+    print("clock jumps are of the engine's own clock, in its process; libfaketime is not used")
     print(f"never: {', '.join(never) or 'none'}; rarest: {rarest[1]} ({rarest[0]} times)")
     violated = {each.plan.seed: sorted(each.violations) for each in outcomes if each.violations}
     print(

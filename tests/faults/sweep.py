@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 from tests.faults.checker import report
@@ -20,6 +22,8 @@ def seeds_of(job: int, jobs: int, seed: int, runs: int) -> range:
 def sweep(seeds: range, folder: Path) -> list[Outcome]:
     """Run these seeds one after the other, on servers of their own."""
     os.environ["GRPC_VERBOSITY"] = "NONE"  # it tells of every connection that is lost
+    # An end by force must leave no server and no mount either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with private_servers() as servers:
         return [_told(asyncio.run(_one(seed, servers, folder))) for seed in seeds]
 
