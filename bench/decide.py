@@ -17,7 +17,7 @@ from trade_engine.domain.position import Position
 from trade_engine.domain.signal import Side, Signal, TimeHorizon
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.decisions import context_json, gather
-from trade_engine.execution.ports import ThrottleVerdict
+from trade_engine.execution.ports import ThrottleVerdict, Verdicts
 from trade_engine.risk.pre_trade import decide
 
 NOW_NS = 1_700_000_000_000_000_000
@@ -60,15 +60,16 @@ def main() -> None:
         max_notional=Decimal(20_000),
         created_at_ns=NOW_NS - 2_000_000,
     )
-    batch = Batch(state, rulebook, NOW_NS, quotes, {})
+    batch = Batch(state, rulebook, NOW_NS, quotes, {}, earlier_quotes=quotes)
     verdict = ThrottleVerdict(allowed=True, limit=61, remaining=3, retry_after_ns=0)
-    inputs = gather(batch, signal, verdict)
+    verdicts = Verdicts(verdict, verdict)
+    inputs = gather(batch, signal, verdicts)
     decision = decide(inputs)
     assert decision.order is not None, decision.message
     entry = {"decision": decision.to_json(), "context": context_json(batch, inputs)}
     price = Decimal("150.0700")
     for name, call in {
-        "gather": lambda: gather(batch, signal, verdict),
+        "gather": lambda: gather(batch, signal, verdicts),
         "decide": lambda: decide(inputs),
         "decision.to_json": decision.to_json,
         "context_json": lambda: context_json(batch, inputs),

@@ -22,7 +22,7 @@ from tests.support.trading import (
 from tests.support.wide import each_rate
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import ConfigError
-from trade_engine.domain.limits import Level, Limits, Rate
+from trade_engine.domain.limits import STRATEGY_RATE, Level, Limits, Rate
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.storage.redis.connect import RedisLink
 from trade_engine.wiring import Plan, Running, running
@@ -185,8 +185,11 @@ async def test_a_replayed_signal_in_a_batch_charges_nobody_twice(
 ) -> None:
     wide = rulebook()
     rate = Rate(count=1, period_ns=60_000_000_000, burst=9, source="test:default")
+    quick = Rate(count=1000, period_ns=1_000_000_000, burst=1000, source="test:default")
     numbers = {(Level.DEFAULT, ""): wide.limits.in_force(ACCOUNT, "", "")}
-    limits = Limits(wide.version, numbers, {(Level.DEFAULT, ""): each_rate(rate)})
+    limits = Limits(
+        wide.version, numbers, {(Level.DEFAULT, ""): each_rate(quick) | {STRATEGY_RATE: rate}}
+    )
     async with replicas(2, database_url, redis_url, replace(wide, limits=limits)) as runs:
         known = signal(1_500, strategy_id="other")
         await runs[0].engine.submit(known)

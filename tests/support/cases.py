@@ -15,6 +15,7 @@ from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.signal import Side, Signal, TimeHorizon
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeState, TradingState
 from trade_engine.risk.pre_trade import decide
+from trade_engine.risk.standing import Standing
 from trade_engine.risk.view import Inputs, Throttle, View
 
 Number = int | str | Decimal
@@ -34,6 +35,7 @@ SIGNAL = Signal(
     max_slippage_bps=ZERO,
     created_at_ns=NOW_NS,
 )
+STANDING = Standing(cash=Decimal(100_000))
 
 
 def signal(target: Number = 1000, side: Side = Side.BUY, **changes: Any) -> Signal:
@@ -58,6 +60,7 @@ def view(
     other_gross: Number = 0,
     equity: Number | None = 100_000,
     missing_marks: tuple[str, ...] = (),
+    standing: Standing | None = STANDING,
 ) -> View:
     """The strategy's own in the symbol; others is what the other strategies have in it."""
     held, buys, sells = Decimal(quantity), Decimal(working_buy), Decimal(working_sell)
@@ -73,6 +76,7 @@ def view(
         other_gross=Decimal(other_gross),
         equity=None if equity is None else Decimal(equity),
         missing_marks=list(missing_marks),
+        standing=standing,
     )
 
 
@@ -92,6 +96,8 @@ def inputs(**changes: Any) -> Inputs:
         "limits": limits(),
         "limits_version": "v1",
         "throttle": Throttle(RATE, allowed=True, remaining=60, retry_after_ns=0),
+        "account_throttle": Throttle(RATE, allowed=True, remaining=60, retry_after_ns=0),
+        "earlier": quote(),
         "currency": "USD",
         "broker": "paper",
         "delivery": DeliveryState.QUEUED,

@@ -21,10 +21,11 @@ from trade_engine.domain.session import Session
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.day_roll import keep_day
-from trade_engine.execution.ports import Commit, Fence, Fill, ThrottleVerdict
+from trade_engine.execution.ports import Commit, Fence, Fill, ThrottleVerdict, Verdicts
 
-ALLOWED = ThrottleVerdict(allowed=True, limit=61, remaining=60, retry_after_ns=0)
 DAY = Session("24/7", "2023-11-14", 0, 0, NOW_NS + 10**18)
+LEFT = ThrottleVerdict(allowed=True, limit=61, remaining=60, retry_after_ns=0)
+ALLOWED = Verdicts(LEFT, LEFT)
 FUTURE = Instrument("ES", Decimal("0.25"), Decimal(1), "USD", "future", multiplier=Decimal(50))
 
 
@@ -75,7 +76,9 @@ class Ledgered:
         """A batch that is committed at the end; all of them are of one day unless told."""
         state = deepcopy(self.state)
         at = market(AAPL=100) if quotes is None else quotes
-        batch = Batch(state, rules or rulebook(), now_ns, at, controls or {}, sender)
+        batch = Batch(
+            state, rules or rulebook(), now_ns, at, controls or {}, sender, earlier_quotes=at
+        )
         for order in self.orders.values():
             batch.executions[order.strategy_id, order.symbol] = []
         for each in deepcopy(self.fills):

@@ -15,6 +15,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from trade_engine.domain.errors import (
+    CancelsThrottled,
     EngineError,
     GateClosed,
     InvalidField,
@@ -111,6 +112,7 @@ _TREATMENTS: dict[type[EngineError], Treatment] = {
     SequenceAhead: Treatment(grpc.StatusCode.OUT_OF_RANGE),
     SubscriberLagged: Treatment(grpc.StatusCode.RESOURCE_EXHAUSTED),
     QueueFull: Treatment(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_ms=50),
+    CancelsThrottled: Treatment(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_ms=100),
     GateClosed: Treatment(grpc.StatusCode.UNAVAILABLE, retry_ms=250),
     StoreUnavailable: Treatment(grpc.StatusCode.UNAVAILABLE, retry_ms=1000),
     ShuttingDown: Treatment(grpc.StatusCode.UNAVAILABLE, retry_ms=500),

@@ -17,6 +17,7 @@ from trade_engine.audit.chain import entry_hash
 from trade_engine.audit.executions import Counted, Executions
 from trade_engine.audit.findings import UNREADABLE, Findings
 from trade_engine.domain.account import GENESIS_HASH, AccountState, scope_state_from_json
+from trade_engine.domain.activity import Activity
 from trade_engine.domain.day import Day, day_after
 from trade_engine.domain.difference import Difference
 from trade_engine.domain.execution import ExecType, ExecutionReport
@@ -61,6 +62,7 @@ class Verification:
         self._fees = ZERO
         self._limits_version = ""
         self._day = Day()
+        self._activity = Activity()
         self._trading: dict[Scope, ScopeState] = {}
         self._differences: dict[str, Difference] = {}
         self._filled: dict[str, Decimal] = {}
@@ -102,7 +104,9 @@ class Verification:
             case EntryKind.TRADING_STATE:
                 trading = scope_state_from_json(payload["state"])
                 self._trading.pop(trading.scope, None)
-                if trading.state is not TradingState.ACTIVE:
+                if trading.state is TradingState.ACTIVE:
+                    self._activity.enable(trading.scope)
+                else:
                     self._trading[trading.scope] = trading
                 self._day.excused = payload.get("excused", self._day.excused)
             case EntryKind.DAY_ROLL:
@@ -149,6 +153,8 @@ class Verification:
             add(0, f"limits_version is {state.limits_version}, not {self._limits_version}")
         if state.day != self._day:
             add(0, "the day is not what the journal's rolls and marks make it")
+        if state.activity.executions != self._activity.executions:
+            add(0, "the strategies' executions are not the orders since each was last enabled")
         if state.trading != self._trading:
             add(0, "the trading states are not what was last set")
         if state.differences != self._differences:
@@ -196,6 +202,14 @@ class Verification:
             if order_id != order_id_for(self._account_id, signal_id):
                 self.findings.add(entry.sequence, f"order {order_id} is not signal {signal_id}'s")
             self._orders[order_id] = decision["order"]
+            if "standing" in payload["context"]["view"]:
+                self._count_execution(Order.from_json(decision["order"]))
+
+    def _count_execution(self, order: Order) -> None:
+        """Journals from before strategies were counted have none to count."""
+        self._activity.approve(
+            order.strategy_id, order.symbol, order.side, order.order_qty, order.created_at_ns, 0
+        )
 
     def _take_order(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
         order = payload["order"]
@@ -253,6 +267,8 @@ class Verification:
             self._cash += booked.cash_change
             self._realized_pnl += booked.realized_pnl
             self._fees += counted.commission
+            multiplier = self._multipliers.get(order.symbol, ONE)
+            self._day.traded += abs(counted.last_qty * counted.last_px) * multiplier
         self._check_booked(entry, payload, position)
         self._check_filled(entry, order, counted.last_qty)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from trade_engine.domain.activity import Activity
 from trade_engine.domain.day import Day
 from trade_engine.domain.difference import Difference
 from trade_engine.domain.money import ZERO, text
@@ -46,6 +47,7 @@ class AccountState:
     fees: Decimal = ZERO
     limits_version: str = ""
     day: Day = field(default_factory=Day)
+    activity: Activity = field(default_factory=Activity)
     trading: dict[Scope, ScopeState] = field(default_factory=dict)
     positions: dict[PositionKey, Position] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class AccountState:
             "fees": text(self.fees),
             "limits_version": self.limits_version,
             "day": self.day.to_json(),
+            "activity": self.activity.to_json(),
             "trading": [
                 scope_state_json(self.trading[scope]) for scope in sorted(self.trading, key=str)
             ],
@@ -107,6 +110,7 @@ class AccountState:
         self.fees = Decimal(doc["fees"])
         self.limits_version = doc["limits_version"]
         self.day = Day.from_json(doc["day"]) if "day" in doc else Day()
+        self.activity = Activity.from_json(doc["activity"]) if "activity" in doc else Activity()
         states = [scope_state_from_json(each) for each in doc["trading"]]
         self.trading = {each.scope: each for each in states}
         differences = map(Difference.from_json, doc.get("differences", ()))

@@ -22,6 +22,7 @@ class Day:
     before equity was ever known. realized_before and fees_before are the account's sums at the
     start: what they grew by since is the day's. excused names the causes in spite of which an
     operator let the account go on, by an override; they act again when the day rolls.
+    traded is the value of the day's fills, at their prices; a bust gives nothing of it back.
     """
 
     session: str = ""
@@ -31,6 +32,7 @@ class Day:
     realized_before: Decimal = ZERO
     fees_before: Decimal = ZERO
     excused: list[str] = field(default_factory=list)
+    traded: Decimal = ZERO
 
     def mark(self, equity: Decimal) -> None:
         """Take note of a known equity: it is the day's start where that is open, and may peak."""
@@ -51,6 +53,8 @@ class Day:
         }
         if self.excused:
             doc["excused"] = self.excused
+        if self.traded:
+            doc["traded"] = text(self.traded)
         return doc
 
     @classmethod
@@ -64,6 +68,7 @@ class Day:
             realized_before=Decimal(doc["realized_before"]),
             fees_before=Decimal(doc["fees_before"]),
             excused=list(doc.get("excused", ())),
+            traded=Decimal(doc.get("traded", "0")),
         )
 
 

@@ -5,6 +5,8 @@ A refusal by risk is not here: it is an answer (a decision), not an error.
 
 from __future__ import annotations
 
+from trade_engine.domain.clock import NS_PER_MS
+
 SHOWN_MAX = 80
 """Characters of a malformed value that an error shows."""
 
@@ -75,6 +77,21 @@ class OrderNotOpen(EngineError):
     """The order is closed already, so this cannot be done to it."""
 
     reason = "ORDER_NOT_OPEN"
+
+
+class CancelsThrottled(EngineError):
+    """More cancels than `account_cancel_rate` allows; the order still stands, ask again later."""
+
+    reason = "CANCELS_THROTTLED"
+
+    def __init__(self, account_id: str, retry_after_ns: int) -> None:
+        wait_ms = str(-(-retry_after_ns // NS_PER_MS))
+        super().__init__(
+            f"account {account_id} cancels faster than account_cancel_rate allows; the next cancel "
+            f"passes in {wait_ms} ms. To cancel everything at once, halt with cancel_open_orders.",
+            account_id=account_id,
+            retry_after_ms=wait_ms,
+        )
 
 
 class GateClosed(EngineError):

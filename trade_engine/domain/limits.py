@@ -7,6 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
+from trade_engine.domain.money import ZERO
+
 
 class Level(StrEnum):
     """Where a limit may be set; the tightest of all that apply holds."""
@@ -120,16 +122,17 @@ NO_FLOOR = Decimal("-Infinity")
 class Limit:
     """A limit in force: its number, and where it was set ("limits.toml:symbol AAPL").
 
-    Infinite where somebody wrote by name that there shall be none.
+    Infinite where somebody wrote by name that there shall be none; number, which decisions show, is
+    then None.
     """
 
     value: Decimal
     source: str
+    number: Decimal | None = field(init=False, repr=False, compare=False)
 
-    @property
-    def number(self) -> Decimal | None:
-        """What decisions show: None for a limit that was waived."""
-        return self.value if self.value.is_finite() else None
+    def __post_init__(self) -> None:
+        """Look at the value once and not at every signal."""
+        object.__setattr__(self, "number", self.value if self.value.is_finite() else None)
 
 
 def waived(name: str, source: str) -> Limit:
@@ -184,6 +187,9 @@ class Limits:
     _in_force: dict[tuple[str, str, str, str], dict[str, Limit]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    _largest: dict[str, Decimal] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
     _rate: dict[tuple[str, str, str], Rate | None] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
@@ -223,6 +229,13 @@ class Limits:
         if key not in self._rate:
             self._rate[key] = self._tightest_rate(*key)
         return self._rate[key]
+
+    def largest(self, name: str) -> Decimal:
+        """The largest number that any level sets for a name; 0 where none does."""
+        if name not in self._largest:
+            found = (named[name].number for named in self.numbers.values() if name in named)
+            self._largest[name] = max((each for each in found if each is not None), default=ZERO)
+        return self._largest[name]
 
     def _tightest(
         self, account_id: str, strategy_id: str, symbol: str, asset_class: str

@@ -12,9 +12,11 @@ from trade_engine.domain.execution import ExecutionReport
 from trade_engine.domain.order import Order
 from trade_engine.domain.signal import Signal
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.ports import Commit, ThrottleVerdict
+from trade_engine.execution.ports import Commit, Verdicts
 from trade_engine.execution.requests import (
+    CancelRequest,
     EvaluateRequest,
+    FlattenRequest,
     ReportsRequest,
     Request,
     StateChange,
@@ -34,8 +36,8 @@ class Attempt:
         self.fenced = False
         self.batch: Batch | None = None
         self.commit: Commit | None = None
-        self.verdicts: dict[int, ThrottleVerdict] = {}
-        self.peeked: dict[int, ThrottleVerdict] = {}
+        self.verdicts: dict[int, Verdicts] = {}
+        self.peeked: dict[int, Verdicts] = {}
         self.answers: list[Callable[[], None]] = []
         self.decided: list[Decision] = []
         self.by_signal_id: dict[str, Decision] = {}
@@ -54,6 +56,14 @@ class Attempt:
     def signals(self) -> list[Signal]:
         """The signals to be decided for good."""
         return [each.signal for each in self.requests if isinstance(each, SubmitRequest)]
+
+    def cancels(self) -> list[CancelRequest]:
+        """The cancels of single orders that somebody asks for."""
+        return [each for each in self.requests if isinstance(each, CancelRequest)]
+
+    def flattens(self) -> bool:
+        """Whether somebody asks for positions to be closed."""
+        return any(isinstance(each, FlattenRequest) for each in self.requests)
 
     def evaluated_signals(self) -> list[Signal]:
         """The signals of what-ifs."""

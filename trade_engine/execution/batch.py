@@ -13,8 +13,9 @@ from typing import Any
 
 from trade_engine.audit.chain import canonical, seal
 from trade_engine.domain.account import AccountState, PositionKey
+from trade_engine.domain.clock import NS_PER_MS
 from trade_engine.domain.journal import EntryKind, JournalEntry
-from trade_engine.domain.limits import QUOTE_AGE
+from trade_engine.domain.limits import DUPLICATE_INTERVAL, QUOTE_AGE
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE, ZERO, quotient
 from trade_engine.domain.order import DeliveryState, Order
@@ -40,7 +41,8 @@ def only_always_open(calendar: str, now_ns: int) -> Session | None:
 class Batch:
     """The state under change, what it is judged by, and what has been written so far.
 
-    controls are the operators' trading states; quotes what is known of the market, by symbol.
+    controls are the operators' trading states; quotes what is known of the market, by symbol, and
+    earlier_quotes what was known of it before.
     sender is the claim under which this process sends what is approved at once (its intent to
     send is then part of the approval), None where another process sends. session_at tells when
     markets trade.
@@ -55,6 +57,7 @@ class Batch:
         controls: dict[Scope, ScopeState],
         sender: Fence | None = None,
         session_at: SessionAt = only_always_open,
+        earlier_quotes: dict[str, Quote] | None = None,
     ) -> None:
         self.delivery = DeliveryState.SENDING if sender else DeliveryState.QUEUED
         self.sender = sender
@@ -62,6 +65,7 @@ class Batch:
         self.rulebook = rulebook
         self.now_ns = now_ns
         self.quotes = quotes
+        self.earlier_quotes = earlier_quotes or {}
         self.exposure = Exposure(state.positions.values(), state.orders.values())
         self.acts_as_sender = False
         self.alerts: list[tuple[Alert, dict[str, Any]]] = []
@@ -126,6 +130,17 @@ class Batch:
             self.state.orders[order.order_id] = order
         else:
             self.state.orders.pop(order.order_id, None)
+
+    def count_approval(self, order: Order) -> None:
+        """Count an order that was approved; for as long as an equal one would be a duplicate."""
+        self.state.activity.approve(
+            order.strategy_id,
+            order.symbol,
+            order.side,
+            order.order_qty,
+            self.now_ns,
+            int(self.rulebook.limits.largest(DUPLICATE_INTERVAL.name) * NS_PER_MS),
+        )
 
     def keep_position(self, position: Position) -> None:
         """Let the batch write a position that changed."""

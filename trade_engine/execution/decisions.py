@@ -6,36 +6,38 @@ from typing import Any
 
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.limits import ACCOUNT_RATE, STRATEGY_RATE
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.signal import Side, Signal
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.ports import DecisionRow, ThrottleVerdict
+from trade_engine.execution.ports import DecisionRow, ThrottleVerdict, Verdicts
+from trade_engine.risk.exposure import Elsewhere
 from trade_engine.risk.pre_trade import decide
+from trade_engine.risk.standing import Standing
 from trade_engine.risk.view import Hours, Inputs, Throttle, View, Worth
 
 
-def evaluate(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Decision:
+def evaluate(batch: Batch, signal: Signal, verdicts: Verdicts) -> Decision:
     """The decision as it would be now; the batch stays as it is."""
-    decision = decide(gather(batch, signal, verdict))
+    decision = decide(gather(batch, signal, verdicts))
     decision.order = None
     return decision
 
 
 def decide_signal(
-    batch: Batch, signal: Signal, verdict: ThrottleVerdict | None, *, closing: bool = False
+    batch: Batch, signal: Signal, verdicts: Verdicts, *, closing: bool = False
 ) -> Decision:
     """Decide, journal the whole context, and let an approval change what the next signal sees.
 
-    closing: the order is for what is held and for no more, so what may still add to it is left out.
+    closing: an operator asks for it, and the order is for what is held and for no more. So what may
+    still add to it is left out, and what strategies must mind is not held against it.
     """
-    inputs = gather(batch, signal, verdict)
-    if closing and signal.side is Side.SELL:
-        inputs.view.working_buy = ZERO
-    elif closing:
-        inputs.view.working_sell = ZERO
+    inputs = gather(batch, signal, verdicts)
+    if closing:
+        _let_close(inputs)
     decision = decide(inputs)
     decision.sequence = batch.next_sequence
     order = decision.order
@@ -43,9 +45,13 @@ def decide_signal(
         order.last_sequence = decision.sequence
         batch.keep_order(order.copy())  # the decision keeps the order as it was decided
         batch.exposure.work(order, order.leaves_qty)
+        batch.count_approval(order)
     batch.write(
         EntryKind.DECISION,
-        {"decision": decision.to_json(), "context": context_json(batch, inputs)},
+        {
+            "decision": decision.to_json(),
+            "context": context_json(batch, inputs) | ({"closing": True} if closing else {}),
+        },
     )
     batch.keep_decision(
         DecisionRow(
@@ -60,13 +66,12 @@ def decide_signal(
     return decision
 
 
-def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inputs:
+def gather(batch: Batch, signal: Signal, verdicts: Verdicts) -> Inputs:
     """Collect all that the decision depends on."""
     rulebook, account_id = batch.rulebook, signal.account_id
-    rate = rulebook.limits.rate(account_id, signal.strategy_id)
     own = batch.exposure.own(signal.strategy_id, signal.symbol)
     total = batch.exposure.of_symbol(signal.symbol)
-    other_gross, missing = batch.exposure.gross_without(signal.symbol, batch.unit_value)
+    elsewhere = batch.exposure.elsewhere(signal.symbol, batch.unit_value, rulebook.instruments)
     instrument = rulebook.instruments.get(signal.symbol)
     asset_class = instrument.asset_class if instrument else ""
     held = batch.exposure.market_value(batch.unit_value)
@@ -79,10 +84,11 @@ def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inp
         symbol_quantity=total.quantity,
         symbol_working_buy=total.working_buy,
         symbol_working_sell=total.working_sell,
-        other_gross=other_gross,
+        other_gross=elsewhere.gross,
         equity=None if held is None else batch.state.cash + held,
-        missing_marks=missing,
+        missing_marks=elsewhere.missing,
         worth=_worth(batch),
+        standing=_standing(batch, signal, elsewhere),
     )
     return Inputs(
         signal=signal,
@@ -92,16 +98,74 @@ def gather(batch: Batch, signal: Signal, verdict: ThrottleVerdict | None) -> Inp
         quote=batch.quotes.get(signal.symbol),
         limits=rulebook.limits.in_force(account_id, signal.strategy_id, signal.symbol, asset_class),
         limits_version=rulebook.version,
-        throttle=Throttle(
-            rate=rate,
-            allowed=verdict is not None and verdict.allowed,
-            remaining=verdict.remaining if verdict else 0,
-            retry_after_ns=verdict.retry_after_ns if verdict else 0,
-        ),
+        throttle=_throttle(rulebook, signal, STRATEGY_RATE, verdicts.strategy),
         currency=batch.state.currency,
         broker=rulebook.accounts[account_id].broker,
         delivery=batch.delivery,
         hours=batch.hours(signal.symbol),
+        earlier=batch.earlier_quotes.get(signal.symbol),
+        account_throttle=_throttle(rulebook, signal, ACCOUNT_RATE, verdicts.account),
+        strategy=rulebook.strategies.get(signal.strategy_id),
+        strategies_listed=bool(rulebook.strategies),
+    )
+
+
+def _let_close(inputs: Inputs) -> None:
+    """Leave out of the inputs what does not concern an operator who closes a position."""
+    view = inputs.view
+    if inputs.signal.side is Side.SELL:
+        view.working_buy = ZERO
+    else:
+        view.working_sell = ZERO
+    inputs.strategies_listed = False
+    if view.standing is not None:
+        view.standing.opposite_order_id = ""
+        view.standing.approvals = []
+        view.standing.executions = 0
+
+
+def _standing(batch: Batch, signal: Signal, elsewhere: Elsewhere) -> Standing:
+    state = batch.state
+    activity = state.activity
+    return Standing(
+        cash=state.cash,
+        net_long=elsewhere.net_long,
+        net_short=elsewhere.net_short,
+        funds=elsewhere.funds,
+        working=elsewhere.working,
+        asset_gross=elsewhere.asset_gross,
+        class_gross=elsewhere.class_gross,
+        traded=state.day.traded,
+        open_orders=len(state.orders),
+        executions=activity.executions.get(signal.strategy_id, 0),
+        opposite_order_id=_opposite(batch, signal),
+        approvals=activity.approvals(signal.strategy_id, signal.symbol),
+    )
+
+
+def _opposite(batch: Batch, signal: Signal) -> str:
+    """A working order of the strategy in the symbol on the other side; the oldest one."""
+    own = batch.exposure.own(signal.strategy_id, signal.symbol)
+    if not (own.working_sell if signal.side is Side.BUY else own.working_buy):
+        return ""
+    found = [
+        order
+        for order in batch.state.orders.values()
+        if order.strategy_id == signal.strategy_id
+        and order.symbol == signal.symbol
+        and order.side is not signal.side
+    ]
+    return min(found, key=lambda order: (order.created_at_ns, order.order_id)).order_id
+
+
+def _throttle(
+    rulebook: Rulebook, signal: Signal, name: str, verdict: ThrottleVerdict | None
+) -> Throttle:
+    return Throttle(
+        rate=rulebook.limits.rate(signal.account_id, signal.strategy_id, name),
+        allowed=verdict is not None and verdict.allowed,
+        remaining=verdict.remaining if verdict else 0,
+        retry_after_ns=verdict.retry_after_ns if verdict else 0,
     )
 
 
@@ -126,11 +190,9 @@ def context_json(batch: Batch, inputs: Inputs) -> dict[str, Any]:
             for other in batch.exposure.symbols()
             if other != symbol and other in batch.quotes
         },
-        "throttle": {
-            "allowed": inputs.throttle.allowed,
-            "remaining": inputs.throttle.remaining,
-            "retry_after_ns": inputs.throttle.retry_after_ns,
-        },
+        "throttle": _throttle_json(inputs.throttle),
+        "account_throttle": _throttle_json(inputs.account_throttle),
+        "earlier": inputs.earlier.to_json() if inputs.earlier else None,
         "currency": inputs.currency,
         "broker": inputs.broker,
         "delivery": inputs.delivery.value,
@@ -150,7 +212,6 @@ def decide_again(payload: dict[str, Any], sequence: int, rulebook: Rulebook) -> 
 
 def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Rulebook) -> Inputs:
     """Lay out again, from the journal alone, what a recorded decision was made from."""
-    throttle = context["throttle"]
     instrument = rulebook.instruments.get(signal.symbol)
     asset_class = instrument.asset_class if instrument else ""
     return Inputs(
@@ -163,14 +224,33 @@ def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Ruleb
             signal.account_id, signal.strategy_id, signal.symbol, asset_class
         ),
         limits_version=rulebook.version,
-        throttle=Throttle(
-            rate=rulebook.limits.rate(signal.account_id, signal.strategy_id),
-            allowed=throttle["allowed"],
-            remaining=int(throttle["remaining"]),
-            retry_after_ns=int(throttle["retry_after_ns"]),
+        throttle=_throttle(
+            rulebook, signal, STRATEGY_RATE, _verdict_from_json(context["throttle"])
         ),
         currency=context["currency"],
         broker=context["broker"],
         delivery=DeliveryState(context["delivery"]),
         hours=Hours.from_json(context["hours"]) if context.get("hours") else None,
+        earlier=Quote.from_json(context["earlier"]) if context.get("earlier") else None,
+        account_throttle=_throttle(
+            rulebook, signal, ACCOUNT_RATE, _verdict_from_json(context["account_throttle"])
+        )
+        if "account_throttle" in context
+        else None,
+        strategy=rulebook.strategies.get(signal.strategy_id),
+        strategies_listed=bool(rulebook.strategies) and not context.get("closing"),
     )
+
+
+def _throttle_json(throttle: Throttle | None) -> dict[str, Any] | None:
+    if throttle is None:
+        return None
+    return {
+        "allowed": throttle.allowed,
+        "remaining": throttle.remaining,
+        "retry_after_ns": throttle.retry_after_ns,
+    }
+
+
+def _verdict_from_json(doc: dict[str, Any]) -> ThrottleVerdict:
+    return ThrottleVerdict(doc["allowed"], 0, int(doc["remaining"]), int(doc["retry_after_ns"]))

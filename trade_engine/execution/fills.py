@@ -221,6 +221,7 @@ def _book_fill(
         state.cash += booked.cash_change
         state.realized_pnl += realized
         state.fees += counts.commission
+        state.day.traded += abs(counts.last_qty * counts.last_px) * batch.multiplier(order.symbol)
         batch.exposure.fill(order.strategy_id, order.symbol, counts.last_qty * order.side.sign)
     batch.keep_position(position)
     return {

@@ -13,10 +13,11 @@ from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import ClearCommand, ScopeHalted
 from trade_engine.execution.decisions import decide_signal
 from trade_engine.execution.order_changes import request_cancel
-from trade_engine.execution.ports import ThrottleVerdict
+from trade_engine.execution.ports import ThrottleVerdict, Verdicts
 from trade_engine.execution.requests import StateChange
 
-UNTHROTTLED = ThrottleVerdict(allowed=True, limit=0, remaining=0, retry_after_ns=0)
+_ALLOWED = ThrottleVerdict(allowed=True, limit=0, remaining=0, retry_after_ns=0)
+UNTHROTTLED = Verdicts(_ALLOWED, _ALLOWED)
 """An operator's closing order does not wait for what a strategy has sent."""
 
 

@@ -35,6 +35,7 @@ from trade_engine.domain.account import AccountState, PositionKey
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.errors import (
+    CancelsThrottled,
     EngineError,
     GateClosed,
     NotFound,
@@ -88,6 +89,7 @@ from trade_engine.execution.ports import (
     Fence,
     Fill,
     Snapshot,
+    Verdicts,
 )
 from trade_engine.execution.requests import (
     AcceptDifferenceRequest,
@@ -411,6 +413,7 @@ class AccountGate:
             controls,
             None if attempt.fenced else self._sender(),
             self._stores.calendars.session_at,
+            snapshot.earlier if snapshot else {},
         )
         attempt.flattened = await self._find_flattened(attempt, state)
         batch.executions = await self._find_executions(attempt, state, closed)
@@ -486,8 +489,8 @@ class AccountGate:
             case SubmitRequest() if gate_open:
                 self._submit(attempt, request)
             case EvaluateRequest() if gate_open:
-                verdict = attempt.verdicts.get(id(request.signal))
-                attempt.answer(request.answer, evaluate(batch, request.signal, verdict))
+                verdicts = attempt.verdicts.get(id(request.signal), Verdicts())
+                attempt.answer(request.answer, evaluate(batch, request.signal, verdicts))
             case SubmitRequest() | EvaluateRequest():
                 attempt.fail(request.answer, self._gate_closed())
             case IntentRequest() if not gate_open:
@@ -599,7 +602,7 @@ class AccountGate:
             except SignalIdConflict as conflict:
                 attempt.fail(request.answer, conflict)
             return
-        decision = decide_signal(batch, signal, attempt.verdicts.get(id(signal)))
+        decision = decide_signal(batch, signal, attempt.verdicts.get(id(signal), Verdicts()))
         attempt.decided.append(decision)
         attempt.by_signal_id[signal.signal_id] = decision
         if decision.order is not None and not adopt(batch, decision.order):
@@ -609,6 +612,10 @@ class AccountGate:
     def _cancel(self, attempt: Attempt, request: CancelRequest, closed: dict[str, Order]) -> None:
         batch = attempt.batch
         assert batch is not None  # noqa: S101  start() was called
+        verdict = attempt.verdicts.get(id(request), Verdicts()).account
+        if verdict is not None and not verdict.allowed:
+            attempt.fail(request.answer, CancelsThrottled(self.account_id, verdict.retry_after_ns))
+            return
         order = batch.state.orders.get(request.order_id)
         if order is None:
             known = closed.get(request.order_id)

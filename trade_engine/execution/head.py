@@ -23,7 +23,8 @@ from trade_engine.execution.attempt import Attempt
 from trade_engine.execution.day_roll import is_over
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.parts import GateStores
-from trade_engine.execution.ports import Snapshot, SnapshotRequest, ThrottleRequest
+from trade_engine.execution.ports import Snapshot, SnapshotRequest
+from trade_engine.execution.throttling import Throttles
 
 log = structlog.get_logger(__name__)
 
@@ -118,14 +119,14 @@ class AccountHead:
         """Step 3: ask the risk store; None when it cannot say, which closes the gate."""
         signals = attempt.signals()
         limits = self._rulebook().limits
+        throttles = Throttles(limits, self.account_id)
         # A throttle that was asked in an earlier try of this batch was charged then.
-        rated = [
-            (signal, rate)
-            for signal in signals
-            if id(signal) not in attempt.verdicts
-            and (rate := limits.rate(self.account_id, signal.strategy_id)) is not None
-            and not rate.is_waived
-        ]
+        for signal in signals:
+            if id(signal) not in attempt.verdicts:
+                throttles.ask_for_signal(signal)
+        for cancel in attempt.cancels():
+            if id(cancel) not in attempt.verdicts:
+                throttles.ask_for_cancel(cancel)
         request = SnapshotRequest(
             account_id=self.account_id,
             batch_id=attempt.batch_id,
@@ -133,8 +134,9 @@ class AccountHead:
             epoch=state.epoch,
             known_sequence=state.sequence,
             known_hash=state.head_hash,
-            throttles=[ThrottleRequest(f"strategy:{s.strategy_id}", rate) for s, rate in rated],
+            throttles=throttles.requests,
             symbols=_symbols(signals, state),
+            earlier=_symbols(signals, state if attempt.flattens() else None),
             peek=False,
         )
         attempt.now_ns = request.now_ns
@@ -146,10 +148,7 @@ class AccountHead:
         except StoreUnavailable as error:
             self.close(error.message)
             return None
-        attempt.verdicts |= {
-            id(signal): verdict
-            for (signal, _), verdict in zip(rated, snapshot.verdicts, strict=True)
-        }
+        attempt.verdicts |= throttles.answers(snapshot.verdicts)
         attempt.verdicts |= attempt.peeked
         return snapshot
 
@@ -157,16 +156,13 @@ class AccountHead:
         self, attempt: Attempt, asked: SnapshotRequest, snapshot: Snapshot
     ) -> None:
         """What-ifs see the throttles as they are and take nothing from them."""
-        limits = self._rulebook().limits
         signals = attempt.evaluated_signals()
-        rated = [
-            (signal, rate)
-            for signal in signals
-            if (rate := limits.rate(self.account_id, signal.strategy_id)) is not None
-            and not rate.is_waived
-        ]
         if not signals:
             return
+        throttles = Throttles(self._rulebook().limits, self.account_id)
+        for signal in signals:
+            throttles.ask_for_signal(signal)
+        symbols = {signal.symbol for signal in signals}
         request = SnapshotRequest(
             account_id=self.account_id,
             batch_id=f"{attempt.batch_id}-peek",
@@ -174,15 +170,15 @@ class AccountHead:
             epoch=asked.epoch,
             known_sequence=asked.known_sequence,
             known_hash=asked.known_hash,
-            throttles=[ThrottleRequest(f"strategy:{s.strategy_id}", rate) for s, rate in rated],
-            symbols=sorted({signal.symbol for signal in signals} - set(asked.symbols)),
+            throttles=throttles.requests,
+            symbols=sorted(symbols - set(asked.symbols)),
+            earlier=sorted(symbols - set(asked.earlier)),
             peek=True,
         )
         peeked = await self._stores.risk.snapshot(request)
         snapshot.quotes.update(peeked.quotes)
-        attempt.peeked = {
-            id(signal): verdict for (signal, _), verdict in zip(rated, peeked.verdicts, strict=True)
-        }
+        snapshot.earlier.update(peeked.earlier)
+        attempt.peeked = throttles.answers(peeked.verdicts)
 
     async def _restore_controls(self) -> dict[Scope, ScopeState]:
         """After any doubt: what the record knows joins what is there, and the stricter holds."""
@@ -244,9 +240,11 @@ class AccountHead:
         self.closed_because = why
 
 
-def _symbols(signals: Iterable[Signal], state: AccountState) -> list[str]:
-    """Every symbol whose price matters: asked for, held, or working."""
+def _symbols(signals: Iterable[Signal], state: AccountState | None) -> list[str]:
+    """Every symbol whose price matters: asked for and, in a state, held or working."""
     symbols = {signal.symbol for signal in signals}
+    if state is None:
+        return sorted(symbols)
     symbols.update(symbol for (_, symbol), held in state.positions.items() if held.quantity)
     symbols.update(order.symbol for order in state.orders.values())
     return sorted(symbols)

@@ -137,6 +137,7 @@ def set_trading_state(
     standing = batch.state.trading.get(state.scope)
     if state.state is TradingState.ACTIVE:
         batch.state.trading.pop(state.scope, None)
+        batch.state.activity.enable(state.scope)
     else:
         if standing is not None and standing.state.strictness > state.state.strictness:
             state = standing

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.decision import Decision, Outcome
@@ -247,7 +247,7 @@ class RecordQueries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ThrottleRequest:
-    """Ask a throttle for one signal. key is for instance `strategy:momentum-v1`."""
+    """Ask a throttle for one message. key is for instance `strategy:momentum-v1`."""
 
     key: str
     rate: Rate
@@ -261,6 +261,17 @@ class ThrottleVerdict:
     limit: int
     remaining: int
     retry_after_ns: int
+
+
+class Verdicts(NamedTuple):
+    """What the throttles of the strategy and of the account said of one signal.
+
+    None where there is none to ask: no rate is set, or it was waived. For a cancel, account is the
+    verdict of the account's throttle for cancels.
+    """
+
+    strategy: ThrottleVerdict | None = None
+    account: ThrottleVerdict | None = None
 
 
 @dataclass(slots=True)
@@ -280,6 +291,7 @@ class SnapshotRequest:
     known_hash: bytes = b""
     throttles: list[ThrottleRequest] = field(default_factory=list)
     symbols: list[str] = field(default_factory=list)
+    earlier: list[str] = field(default_factory=list)
     peek: bool = False
 
 
@@ -289,7 +301,8 @@ class Snapshot:
 
     epoch and sequence are None when the store knows nothing of the account. state is None when it
     is the known one. controls are the trading states that operators set (None: unknown, so
-    refuse). quotes holds what is known of the symbols asked for.
+    refuse). quotes holds what is known of the symbols asked for; earlier their quotes of about a
+    minute before, of those asked for.
     """
 
     epoch: str | None
@@ -298,6 +311,7 @@ class Snapshot:
     verdicts: list[ThrottleVerdict]
     quotes: dict[str, Quote]
     controls: dict[Scope, ScopeState] | None
+    earlier: dict[str, Quote] = field(default_factory=dict)
 
 
 class RiskStore(Protocol):

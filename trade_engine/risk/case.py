@@ -21,7 +21,9 @@ class Case:
     The scopes are those that verdicts name. quote_fault is what makes the quote no price. sized is
     None when no price or equity is known to size by. more_buy and more_sell are what the order adds
     to what works on its side; both are 0 unless has_order. value_before and value_after are what
-    the account may come to hold in the symbol at worst, in money, without the order and with it.
+    the account may come to hold in the symbol at worst, in money, without the order and with it;
+    unit_value is what one unit is worth. An order reduces if it closes for its strategy and lets
+    nothing grow for the account: what is there to stop risk from growing lets it pass.
     """
 
     inputs: Inputs
@@ -35,6 +37,8 @@ class Case:
     more_sell: Decimal = ZERO
     value_before: Decimal = ZERO
     value_after: Decimal = ZERO
+    unit_value: Decimal = ZERO
+    reduces: bool = False
 
     @property
     def closes(self) -> bool:
@@ -80,9 +84,10 @@ def open_case(inputs: Inputs) -> Case:
         else:
             case.more_sell = quantity
         held = Held(view.symbol_quantity, view.symbol_working_buy, view.symbol_working_sell)
-        unit = reference * instrument.multiplier
+        unit = case.unit_value = reference * instrument.multiplier
         case.value_before = held.worst_quantity() * unit
         case.value_after = held.worst_quantity(case.more_buy, case.more_sell) * unit
+        case.reduces = not case.grows and case.closes
     return case
 
 
@@ -108,31 +113,69 @@ def at_most(
     """Hold `projected` to a limit; at the limit is allowed.
 
     A limit that nobody set refuses: unset never means unlimited (FIA 2024, 1.1). may_shrink lets
-    an order pass that does not make `projected` larger than `observed`: the rule is there to stop
-    risk from growing, not to keep it from shrinking.
+    an order pass that does not make `projected` larger than `observed`, and one that reduces: the
+    rule is there to stop risk from growing, not to keep it from shrinking.
     """
     limit = case.inputs.limits.get(spec.name)
     unit = case.inputs.currency if spec.unit == "money" else spec.unit
     if limit is None:
         return not_set(name, spec.name, scope, unit)
-    shrinks = may_shrink and observed is not None and projected <= observed
-    passed = projected <= limit.value or shrinks
-    result = CheckResult(
+    if projected <= limit.value or (
+        may_shrink and (case.reduces or (observed is not None and projected <= observed))
+    ):
+        return CheckResult(
+            name, True, scope, unit, None, limit.number, observed, projected, limit.source
+        )
+    return CheckResult(
         name,
-        passed,
+        False,
         scope,
         unit,
-        None if passed else reason,
-        limit.number,
+        reason,
+        limit.value,
         observed,
         projected,
         limit.source,
+        f"{spec.meaning}: {text(projected)} {unit} is more than {spec.name} allows, "
+        f"{text(limit.value)} {unit} for {scope} ({limit.source})",
     )
-    if not passed:
+
+
+def at_most_of_equity(
+    name: str,
+    spec: LimitSpec,
+    reason: Reason,
+    case: Case,
+    scope: str,
+    observed: Decimal,
+    projected: Decimal,
+) -> CheckResult:
+    """Hold money to a multiple of equity; at the limit is allowed, and what shrinks passes.
+
+    Where equity is not known or not positive, nothing else passes: 0 times anything is 0.
+    """
+    limit, unit = case.inputs.limits.get(spec.name), case.inputs.currency
+    if limit is None:
+        return not_set(name, spec.name, scope, unit)
+    equity, most = case.inputs.view.equity, None
+    passed = limit.number is None or case.reduces or projected <= observed
+    if limit.number is not None and equity is not None and equity > 0:
+        most = limit.value * equity
+        passed = passed or projected <= most
+    result = CheckResult(name, passed, scope, unit, None, most, observed, projected, limit.source)
+    if passed:
+        return result
+    if equity is None or most is None:
+        result.reason = Reason.EQUITY_UNKNOWN
         result.message = (
-            f"{spec.meaning}: {text(projected)} {unit} is more than {spec.name} allows, "
-            f"{text(limit.value)} {unit} for {scope} ({limit.source})"
+            f"{spec.meaning} is held to {spec.name}, and equity is not known or not positive"
         )
+        return result
+    result.reason = reason
+    result.message = (
+        f"{spec.meaning}: {text(projected)} {unit} is more than {spec.name} allows, "
+        f"{text(limit.value)} times {text(equity)} {unit} for {scope} ({limit.source})"
+    )
     return result
 
 

@@ -7,10 +7,11 @@ they are entered, not when they execute).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
+from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import Order
 from trade_engine.domain.position import Position
@@ -41,6 +42,23 @@ class Held:
     def is_empty(self) -> bool:
         """Nothing held, nothing working: no price is needed to know its value."""
         return not (self.quantity or self.working_buy or self.working_sell)
+
+
+@dataclass(slots=True)
+class Elsewhere:
+    """Worst-case values of all symbols but one; missing are those without a price, not counted.
+
+    See `Standing` for what each is.
+    """
+
+    gross: Decimal = ZERO
+    net_long: Decimal = ZERO
+    net_short: Decimal = ZERO
+    funds: Decimal = ZERO
+    working: Decimal = ZERO
+    asset_gross: Decimal = ZERO
+    class_gross: Decimal = ZERO
+    missing: list[str] = field(default_factory=list)
 
 
 class Exposure:
@@ -92,6 +110,38 @@ class Exposure:
     def symbols_held(self) -> list[str]:
         """Every symbol in which something is held."""
         return [symbol for symbol, held in self._symbols.items() if held.quantity]
+
+    def elsewhere(
+        self, symbol: str, unit_value: UnitValue, instruments: Mapping[str, Instrument]
+    ) -> Elsewhere:
+        """What all symbols but one add up to; in one pass, as it is asked for every signal."""
+        found = Elsewhere()
+        own = instruments.get(symbol)
+        asset, asset_class = (own.asset, own.asset_class) if own else (symbol, "")
+        for other, held in self._symbols.items():
+            quantity, buys, sells = held.quantity, held.working_buy, held.working_sell
+            if other == symbol or not (quantity or buys or sells):
+                continue
+            value = unit_value(other)
+            if value is None:
+                found.missing.append(other)
+                continue
+            longest, shortest = (quantity + buys) * value, (sells - quantity) * value
+            worst = max(longest, shortest)
+            found.gross += worst
+            found.net_long += longest
+            found.net_short += shortest
+            if buys or quantity < 0:
+                found.funds += max(buys, -quantity) * value
+            if buys or sells:
+                found.working += (buys + sells) * value
+            instrument = instruments[other]
+            if instrument.asset_class == asset_class:
+                found.class_gross += worst
+            if instrument.asset == asset:
+                found.asset_gross += worst
+        found.missing.sort()
+        return found
 
     def gross_without(self, symbol: str, unit_value: UnitValue) -> tuple[Decimal, list[str]]:
         """Worst-case value of all symbols but one, and which of them have no price."""

@@ -14,9 +14,11 @@ from trade_engine.domain.limits import Limit, Rate
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.money import optional_text, text
 from trade_engine.domain.order import DeliveryState
+from trade_engine.domain.rulebook import StrategyTerms
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState
+from trade_engine.risk.standing import Standing
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class View:
     are the strategy's own in the symbol; symbol_* are the account's, over all strategies.
     other_gross is the worst-case value of all other symbols; missing_marks names those of them that
     have no usable price (their value is then unknown). equity is None where a price is missing.
-    worth is None only in what was decided before accounts had days.
+    worth and standing are None only in what was decided before they were looked at.
     """
 
     sequence: int
@@ -63,10 +65,11 @@ class View:
     equity: Decimal | None
     missing_marks: list[str] = field(default_factory=list)
     worth: Worth | None = None
+    standing: Standing | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form in the journal; what is not known of worth is left empty."""
-        doc = {
+        doc: dict[str, Any] = {
             "sequence": self.sequence,
             "trading": scope_state_json(self.trading) if self.trading else None,
             "quantity": text(self.quantity),
@@ -82,6 +85,8 @@ class View:
         if self.worth is not None:
             doc["start_equity"] = optional_text(self.worth.start_equity)
             doc["peak_equity"] = optional_text(self.worth.peak_equity)
+        if self.standing is not None:
+            doc["standing"] = self.standing.to_json()
         return doc
 
     @classmethod
@@ -100,6 +105,7 @@ class View:
             equity=Decimal(doc["equity"]) if doc["equity"] else None,
             missing_marks=list(doc["missing_marks"]),
             worth=_worth_from_json(doc) if "start_equity" in doc else None,
+            standing=Standing.from_json(doc["standing"]) if "standing" in doc else None,
         )
 
 
@@ -137,6 +143,10 @@ class Inputs:
     and quote are None when unknown. currency is the account's; broker is where its orders go.
     delivery is SENDING where this process sends them at once, QUEUED where another one does. hours
     is None where the instrument is unknown, and in what was decided before there were sessions.
+    delivery is SENDING where this process sends them at once, QUEUED where another one does.
+    earlier is a quote of the symbol from before, which the price is held against. account_throttle
+    is None in decisions from before there was one. strategy is what is configured of the signal's
+    strategy, None where it is not listed; strategies_listed says whether any is.
     """
 
     signal: Signal
@@ -151,3 +161,7 @@ class Inputs:
     broker: str
     delivery: DeliveryState
     hours: Hours | None = None
+    earlier: Quote | None = None
+    account_throttle: Throttle | None = None
+    strategy: StrategyTerms | None = None
+    strategies_listed: bool = False

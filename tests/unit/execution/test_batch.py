@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.cases import MS, NOW_NS, RATE, limits, quote, signal, told_to
-from tests.support.ledgered import ALLOWED, Ledgered, fill, market, report, rulebook
+from tests.support.ledgered import ALLOWED, LEFT, Ledgered, fill, market, report, rulebook
 from tests.support.wide import each_rate
 from trade_engine.audit.replay import Replay
 from trade_engine.audit.verify import Verification
@@ -37,7 +37,7 @@ from trade_engine.execution.decisions import (
 )
 from trade_engine.execution.fills import book_report
 from trade_engine.execution.order_changes import deliver, intend, request_cancel
-from trade_engine.execution.ports import Fence, ThrottleVerdict
+from trade_engine.execution.ports import Fence, ThrottleVerdict, Verdicts
 from trade_engine.portfolio.ledger import book
 from trade_engine.risk.exposure import Exposure
 
@@ -280,12 +280,16 @@ def test_a_unit_is_worth_its_reference_times_its_multiplier() -> None:
         assert batch.unit_value("AAPL") is None, "no limit on the age: no quote is fresh"
 
 
-@pytest.mark.parametrize("verdict", [None, replace(ALLOWED, allowed=False, retry_after_ns=5)])
+@pytest.mark.parametrize("verdict", [None, replace(LEFT, allowed=False, retry_after_ns=5)])
 def test_without_an_allowing_verdict_a_signal_is_throttled(verdict: ThrottleVerdict | None) -> None:
     account = Ledgered()
-    with account.batch() as batch:
-        decision = decide_signal(batch, wish(1, 1000), verdict)
-    assert decision.reasons == [Reason.STRATEGY_THROTTLED]
+    for verdicts, reason in (
+        (Verdicts(verdict, LEFT), Reason.STRATEGY_THROTTLED),
+        (Verdicts(LEFT, verdict), Reason.ACCOUNT_THROTTLED),
+    ):
+        with account.batch() as batch:
+            decision = decide_signal(batch, wish(len(account.journal), 1000), verdicts)
+        assert decision.reasons == [reason]
 
 
 # ---- trading states -------------------------------------------------------------------------

@@ -54,7 +54,9 @@ def verified(account: Ledgered) -> list[str]:
 
 def test_the_first_day_starts_with_the_opening_cash() -> None:
     account = bought()
-    assert account.state.day == Day("2023-11-14", FIRST.closes_ns, D(100_000), D(100_000))
+    assert account.state.day == Day(
+        "2023-11-14", FIRST.closes_ns, D(100_000), D(100_000), traded=D(990)
+    )
     assert verified(account) == []
 
 

@@ -22,6 +22,7 @@ from tests.support.cases import (
     view,
 )
 from trade_engine.domain.decision import CheckResult, Outcome, Reason
+from trade_engine.domain.limits import waived
 from trade_engine.domain.signal import ExposureUnit, Side
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
 from trade_engine.risk.pre_trade import decide
@@ -366,7 +367,8 @@ def test_a_fraction_needs_an_equity(equity: str | None, *, known: bool) -> None:
 
 
 def test_a_notional_needs_no_equity() -> None:
-    decision, check = judged("equity", view=view(equity=None))
+    none = {name: waived(name, "w") for name in ("asset_concentration_max", "leverage_max")}
+    decision, check = judged("equity", view=view(equity=None), limits=limits() | none)
     assert (decision.outcome, check) == (Outcome.APPROVED, None)
 
 

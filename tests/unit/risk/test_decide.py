@@ -26,13 +26,16 @@ from tests.support.cases import (
     told_to,
     view,
 )
+from trade_engine.domain.activity import Approval
 from trade_engine.domain.decision import CheckResult, Decision, Outcome, Reason
-from trade_engine.domain.limits import NUMERIC_LIMITS
+from trade_engine.domain.limits import NUMERIC_LIMITS, RATES
 from trade_engine.domain.order import DeliveryState, OrdType, TimeInForce, order_id_for
+from trade_engine.domain.rulebook import StrategyTerms
 from trade_engine.domain.session import Session, utc_day
 from trade_engine.domain.signal import ExposureUnit, Side, TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.risk.pre_trade import CHECKS, decide
+from trade_engine.risk.standing import Standing
 from trade_engine.risk.view import Hours, Inputs, Throttle, View, Worth
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -43,10 +46,25 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "refusals.md"
 SHUT = Session("XNYS", "2023-11-15", NOW_NS, NOW_NS + 1, NOW_NS + 2)
 FAULTS: list[tuple[str, Reason, dict[str, Any]]] = [
     ("trading_state", Reason.TRADING_HALTED, {"trading": told_to(TradingState.HALTED)}),
+    (
+        "strategy",
+        Reason.STRATEGY_NOT_PERMITTED,
+        {"strategy": StrategyTerms("momentum", accounts=("other",))},
+    ),
     ("restricted", Reason.INSTRUMENT_RESTRICTED, {"instrument": {"restricted": True}}),
     ("currency", Reason.CURRENCY_MISMATCH, {"instrument": {"currency": "EUR"}}),
     ("signal_age", Reason.SIGNAL_STALE, {"signal": {"created_at_ns": NOW_NS - 10**18}}),
+    (
+        "duplicate",
+        Reason.DUPLICATE_ORDER,
+        {
+            "standing": {"approvals": [Approval(SELL, D(10), NOW_NS)]},
+            "limits": {"duplicate_interval_ms_min": 1},
+        },
+    ),
     ("strategy_rate", Reason.STRATEGY_THROTTLED, {"allowed": False}),
+    ("account_rate", Reason.ACCOUNT_THROTTLED, {"account_allowed": False}),
+    ("confidence", Reason.CONFIDENCE_LOW, {"limits": {"confidence_min": "0.9"}}),
     ("quote", Reason.QUOTE_STALE, {"quote": {"time_ns": NOW_NS - 10**18}}),
     ("session", Reason.SESSION_CLOSED, {"hours": Hours("XNYS", SHUT)}),
     ("marks", Reason.MARK_MISSING, {"missing_marks": ["IBM"]}),
@@ -63,14 +81,37 @@ FAULTS: list[tuple[str, Reason, dict[str, Any]]] = [
         },
     ),
     ("slippage", Reason.SLIPPAGE_LIMIT, {"limits": {"slippage_bps_max": "0.01"}}),
+    (
+        "price_collar",
+        Reason.PRICE_COLLAR,
+        {"limits": {"price_band_bps_max": 1}, "earlier": quote(99)},
+    ),
     ("short_sale", Reason.NOT_SHORTABLE, {"instrument": {"shortable": False}}),
+    ("opposite_order", Reason.OPPOSITE_ORDER, {"standing": {"opposite_order_id": "o-1"}}),
+    ("order_quantity", Reason.ORDER_QUANTITY_LIMIT, {"limits": {"order_quantity_max": 9}}),
     ("order_notional", Reason.ORDER_NOTIONAL_LIMIT, {"limits": {"order_notional_max": 1}}),
     (
         "symbol_position",
         Reason.SYMBOL_POSITION_LIMIT,
         {"limits": {"symbol_position_notional_max": 1}},
     ),
+    ("asset_exposure", Reason.ASSET_EXPOSURE_LIMIT, {"limits": {"asset_exposure_max": 1}}),
+    (
+        "asset_concentration",
+        Reason.CONCENTRATION_LIMIT,
+        {"limits": {"asset_concentration_max": "0.001"}},
+    ),
+    (
+        "asset_class_exposure",
+        Reason.ASSET_CLASS_EXPOSURE_LIMIT,
+        {"limits": {"asset_class_exposure_max": 1}},
+    ),
     ("gross_exposure", Reason.GROSS_EXPOSURE_LIMIT, {"limits": {"gross_exposure_max": 1}}),
+    ("net_exposure", Reason.NET_EXPOSURE_LIMIT, {"limits": {"net_exposure_max": 1}}),
+    ("leverage", Reason.LEVERAGE_LIMIT, {"limits": {"leverage_max": "0.001"}}),
+    ("buying_power", Reason.LIMIT_NOT_SET, {"limits": {"borrowing_max": None}}),
+    ("open_orders", Reason.OPEN_ORDERS_LIMIT, {"limits": {"open_orders_max": "0.5"}}),
+    ("turnover", Reason.TURNOVER_LIMIT, {"limits": {"turnover_day_max": 1}}),
     (
         "daily_loss",
         Reason.DAILY_LOSS_LIMIT,
@@ -81,7 +122,18 @@ FAULTS: list[tuple[str, Reason, dict[str, Any]]] = [
         Reason.DRAWDOWN_LIMIT,
         {"peak_equity": D(200_000), "limits": {"drawdown_max": 1}},
     ),
+    (
+        "repeated_executions",
+        Reason.REPEATED_EXECUTIONS_LIMIT,
+        {"limits": {"repeated_executions_max": "0.5"}},
+    ),
 ]
+OF_ORDER = {"marks", "duplicate"} | {
+    name for name, _, _ in FAULTS[[name for name, _, _ in FAULTS].index("price_collar") :]
+}
+"""These judge the order."""
+OF_EQUITY = {"asset_concentration", "leverage"}
+"""Without an equity, these refuse by that."""
 
 
 def with_faults(faults: list[tuple[str, Reason, dict[str, Any]]]) -> Inputs:
@@ -94,7 +146,11 @@ def with_faults(faults: list[tuple[str, Reason, dict[str, Any]]]) -> Inputs:
             place, changes = (name, change) if isinstance(change, dict) else ("", {name: change})
             found.setdefault(place, {}).update(changes)
     loose = found.get("", {})
-    state = view(equity=loose.get("equity", 100_000), trading=loose.get("trading"))
+    state = view(
+        equity=loose.get("equity", 100_000),
+        trading=loose.get("trading"),
+        standing=Standing(cash=D(100_000), **found.get("standing", {})),
+    )
     level = D(-10_000)
     state.worth = Worth(loose.get("start_equity", level), loose.get("peak_equity", level))
     state.missing_marks = loose.get("missing_marks", [])
@@ -106,6 +162,10 @@ def with_faults(faults: list[tuple[str, Reason, dict[str, Any]]]) -> Inputs:
         limits=limits(**found.get("limits", {})),
         hours=loose.get("hours", Hours("24/7", utc_day(NOW_NS))),
         throttle=Throttle(RATE, allowed=loose.get("allowed", True), remaining=0, retry_after_ns=0),
+        account_throttle=Throttle(RATE, loose.get("account_allowed", True), 0, 0),
+        earlier=loose.get("earlier", quote()),
+        strategy=loose.get("strategy"),
+        strategies_listed="strategy" in loose,
     )
 
 
@@ -115,7 +175,12 @@ def test_all_failures_are_listed_in_order_of_precedence() -> None:
         left = FAULTS[mended:]
         decision = decide(with_faults(left))
         assert decision.outcome is Outcome.REJECTED
-        assert decision.reasons == [reason for _, reason, _ in left]
+        poor = any(name == "equity" for name, _, _ in left)
+        reasons = [
+            Reason.EQUITY_UNKNOWN if poor and name in OF_EQUITY else reason
+            for name, reason, _ in left
+        ]
+        assert decision.reasons == list(dict.fromkeys(reasons))
         failed = [check for check in decision.checks if not check.passed]
         assert [check.name for check in failed] == [name for name, _, _ in left]
         assert decision.message == "; ".join(check.message for check in failed)
@@ -127,10 +192,11 @@ def test_the_walk_leaves_no_check_out() -> None:
     assert [f"check_{name}" for name, _, _ in FAULTS] == [
         check.__name__ for check in CHECKS if check.__name__ != "check_instrument"
     ]
-    assert [check.__name__ for check in CHECKS].index("check_instrument") == 1
+    assert [check.__name__ for check in CHECKS].index("check_instrument") == 2
     decision = decide(replace_inputs(with_faults(FAULTS), instrument=None))
-    assert decision.reasons[:3] == [
+    assert decision.reasons[:4] == [
         Reason.TRADING_HALTED,
+        Reason.STRATEGY_NOT_PERMITTED,
         Reason.INSTRUMENT_UNKNOWN,
         Reason.SIGNAL_STALE,
     ]
@@ -184,8 +250,7 @@ def test_a_refusal_that_needs_no_order_goes_before_no_action(
     given = with_faults([fault])
     given.view.quantity = given.view.symbol_quantity = D(-10)
     decision = decide(given)
-    of_order = {"marks", "short_sale", "order_notional", "symbol_position", "gross_exposure"}
-    if name in of_order | {"daily_loss", "drawdown"}:
+    if name in OF_ORDER:
         assert (decision.outcome, decision.reasons) == (Outcome.NO_ACTION, [Reason.AT_TARGET])
     else:
         assert (decision.outcome, decision.reasons) == (Outcome.REJECTED, [reason])
@@ -255,9 +320,26 @@ def anything(draw: st.DrawFn) -> Inputs:
     target = draw(st.integers(-5000, 5000))
     values = {spec.name: st.just(500) for spec in NUMERIC_LIMITS} | {
         name: st.sampled_from([1000, 5000, 10**9])
-        for name in ("order_notional_max", "symbol_position_notional_max", "gross_exposure_max")
+        for name in (
+            "order_notional_max",
+            "symbol_position_notional_max",
+            "asset_exposure_max",
+            "asset_class_exposure_max",
+            "gross_exposure_max",
+            "net_exposure_max",
+            "borrowing_max",
+            "turnover_day_max",
+        )
     }
-    in_force = {name: draw(mostly(value, None, 1)) for name, value in values.items()}
+    values |= {
+        "asset_concentration_max": st.sampled_from([100, 1000]),
+        "leverage_max": st.sampled_from([100, 1000]),
+        "price_band_bps_max": st.just(5000),
+    }
+    in_force: dict[str, int | str | None] = {
+        name: draw(mostly(value, None, 1)) for name, value in values.items()
+    }
+    in_force["confidence_min"] = draw(mostly(st.just("0.5"), None, "0.81"))
     return inputs(
         signal=signal(
             target,
@@ -276,6 +358,7 @@ def anything(draw: st.DrawFn) -> Inputs:
             other_gross=draw(st.integers(0, 3000)),
             equity=draw(mostly(st.integers(1, 30), None, 0, -1)),
             missing_marks=draw(mostly(st.just(()), ("IBM",))),
+            standing=draw(standings()),
         ),
         instrument=draw(
             mostly(
@@ -298,6 +381,29 @@ def anything(draw: st.DrawFn) -> Inputs:
             remaining=0,
             retry_after_ns=1,
         ),
+        account_throttle=Throttle(RATE, draw(mostly(st.just(True), False)), 0, 1),
+        earlier=draw(mostly(st.just(quote(price)), None, quote(price * 3))),
+        strategies_listed=draw(mostly(st.just(False), True)),
+    )
+
+
+def standings() -> st.SearchStrategy[Standing]:
+    money = st.integers(0, 3000).map(Decimal)
+    signed = st.integers(-3000, 3000).map(Decimal)
+    return st.builds(
+        Standing,
+        cash=signed,
+        net_long=signed,
+        net_short=signed,
+        funds=money,
+        working=money,
+        asset_gross=money,
+        class_gross=money,
+        traded=money,
+        open_orders=mostly(st.just(3), 500),
+        executions=mostly(st.just(3), 500),
+        opposite_order_id=mostly(st.just(""), "o-1"),
+        approvals=mostly(st.just([]), [Approval(BUY, D(1), NOW_NS)]),
     )
 
 
@@ -370,6 +476,69 @@ def test_an_approval_breaks_no_rule(given: Inputs) -> None:
         assert not grows or state.trading.scope.kind is ScopeKind.STRATEGY
 
 
+@settings(max_examples=500)
+@given(anything())
+def test_an_approval_fits_the_account_around_it(given: Inputs) -> None:
+    """The rules about how the account stands, once more, from the inputs alone."""
+    order = decide(given).order
+    if order is None:
+        return
+    state, wish, instrument, market = given.view, given.signal, given.instrument, given.quote
+    price = order.price
+    assert instrument is not None
+    assert market is not None
+    assert market.reference is not None
+    assert price is not None
+    sign, quantity, unit = (
+        order.side.sign,
+        order.order_qty,
+        market.reference * instrument.multiplier,
+    )
+    worst = quantity * max(price, market.reference) * instrument.multiplier
+    held, buys, sells = state.symbol_quantity, state.symbol_working_buy, state.symbol_working_sell
+    before = max(abs(held + buys), abs(held - sells))
+    more_buys, more_sells = (quantity, D(0)) if sign > 0 else (D(0), quantity)
+    after = max(abs(held + buys + more_buys), abs(held - sells - more_sells))
+    grows = after > before
+    standing = state.standing
+    assert standing is not None
+    assert not given.strategies_listed
+    assert not standing.opposite_order_id
+    assert given.account_throttle is not None and given.account_throttle.allowed  # noqa: PT018
+    assert quantity <= given.limits["order_quantity_max"].value
+    assert given.earlier is not None
+    assert given.earlier.reference is not None
+    band = given.earlier.reference * given.limits["price_band_bps_max"].value / 10_000
+    assert abs(price - given.earlier.reference) <= band
+    assert standing.executions + 1 <= given.limits["repeated_executions_max"].value
+    equal = [each for each in standing.approvals if each.side is order.side]
+    assert all(each.quantity != quantity for each in equal)
+    own = -sign * state.quantity - (state.working_buy if sign > 0 else state.working_sell)
+    if grows or quantity > own:
+        assert wish.confidence >= given.limits["confidence_min"].value
+        assert standing.open_orders + 1 <= given.limits["open_orders_max"].value
+        turnover = standing.traded + standing.working + (buys + sells) * unit + worst
+        assert turnover <= given.limits["turnover_day_max"].value
+        longest = standing.net_long + (held + buys) * unit
+        shortest = standing.net_short + (sells - held) * unit
+        new = (longest + quantity * unit) if sign > 0 else (shortest + quantity * unit)
+        net = given.limits["net_exposure_max"].value
+        assert new <= max(net, longest, shortest)
+        needs = standing.funds - standing.cash + max(buys + more_buys, -held, D(0)) * unit
+        needed = standing.funds - standing.cash + max(buys, -held, D(0)) * unit
+        assert needs <= max(given.limits["borrowing_max"].value, needed)
+    if grows:
+        in_asset, in_class = (
+            standing.asset_gross + after * unit,
+            standing.class_gross + after * unit,
+        )
+        assert state.equity is not None
+        assert in_asset <= given.limits["asset_exposure_max"].value
+        assert in_asset <= given.limits["asset_concentration_max"].value * state.equity
+        assert in_class <= given.limits["asset_class_exposure_max"].value
+        assert after * unit + state.other_gross <= given.limits["leverage_max"].value * state.equity
+
+
 @given(anything(), st.integers(0, 9))
 def test_records_read_back_as_they_were(given: Inputs, sequence: int) -> None:
     decision = decide(given)
@@ -406,5 +575,5 @@ def test_every_reason_is_documented_with_its_kind() -> None:
 
 
 def test_the_document_speaks_of_limits_that_exist() -> None:
-    named = set(re.findall(r"`(\w+_(?:max|rate))`", DOCUMENT.read_text()))
-    assert named <= {spec.name for spec in NUMERIC_LIMITS} | {"strategy_signal_rate"}
+    named = set(re.findall(r"`(\w+_(?:max|min|rate))`", DOCUMENT.read_text()))
+    assert named == {spec.name for spec in NUMERIC_LIMITS} | set(RATES) - {"account_cancel_rate"}

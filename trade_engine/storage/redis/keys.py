@@ -10,6 +10,7 @@ digit.
 | `te:{<account>}:throttle:<name>` | string | GCRA's theoretical arrival time, ns | till past |
 | `te:{<account>}:batch:<replica>` | string | the verdicts on a replica's last batch | `BATCH_MS` |
 | `te:{_quotes}:<symbol>` | string | the last quote; see `encoding` | for ever |
+| `te:{_quotes}:<symbol>:earlier` | string | an earlier quote; see `quotes` | for ever |
 | `te:{_control}:states` | hash | scope to the trading state that an operator set | for ever |
 
 Channels carry hints between replicas. Redis does not keep channels apart by database, so their
@@ -42,6 +43,11 @@ def batch(account_id: str, replica_id: str) -> str:
 def quote(symbol: str) -> str:
     """The last quote of a symbol."""
     return f"te:{{_quotes}}:{symbol}"
+
+
+def earlier_quote(symbol: str) -> str:
+    """A quote of a symbol of a while ago."""
+    return f"te:{{_quotes}}:{symbol}:earlier"
 
 
 def quotes_channel(database: int) -> str:

@@ -13,13 +13,17 @@ from trade_engine.storage.redis.subscription import Subscription
 BATCH_MAX = 500
 """Quotes per script: it holds the server up for about a millisecond."""
 
+EARLIER_S = 60
+"""How long an earlier quote stays before the last one takes its place: what the price of orders is
+held against is at most so much older than the quote before."""
+
 QuotesHeard = Callable[[list[Quote]], None]
 """Takes the quotes of one batch, in order; must not wait."""
 
 
-def asking(symbols: Sequence[str]) -> Command:
-    """The command that fetches the last quotes of symbols."""
-    return ("MGET", *map(keys.quote, symbols))
+def asking(symbols: Sequence[str], earlier: Sequence[str] = ()) -> Command:
+    """The command that fetches the last quotes of symbols, and then the earlier ones of others."""
+    return ("MGET", *map(keys.quote, symbols), *map(keys.earlier_quote, earlier))
 
 
 def answered(values: Sequence[bytes | None]) -> dict[str, Quote]:
@@ -41,8 +45,14 @@ def offering(quotes: Sequence[Quote], database: int) -> Iterator[Command]:
     channel = keys.quotes_channel(database)
     for start in range(0, len(quotes), BATCH_MAX):
         batch = quotes[start : start + BATCH_MAX]
-        args: list[Argument] = [channel, *map(encoding.quote_value, batch)]
-        yield scripts.PUT_QUOTES.call([keys.quote(each.symbol) for each in batch], args)
+        args: list[Argument] = [
+            channel,
+            str(EARLIER_S),
+            *map(encoding.quote_value, batch),
+        ]
+        symbols = [each.symbol for each in batch]
+        asked = [*map(keys.quote, symbols), *map(keys.earlier_quote, symbols)]
+        yield scripts.PUT_QUOTES.call(asked, args)
 
 
 def subscribe_quotes(link: RedisLink, callback: QuotesHeard) -> Subscription:

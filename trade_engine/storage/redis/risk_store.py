@@ -43,9 +43,11 @@ class RedisRiskStore:
             InvalidField: a rate is beyond what throttles can hold.
         """
         commands: list[Command] = [self._ask(request), _CONTROLS]
-        if request.symbols:
-            commands.append(quotes.asking(request.symbols))
+        if request.symbols or request.earlier:
+            commands.append(quotes.asking(request.symbols, request.earlier))
         answer, control_rows, *quote_values = await self._link.run(*commands)
+        values: list[bytes | None] = quote_values[0] if quote_values else []
+        current = len(request.symbols)
         *head_and_fold, verdicts = answer
         epoch, sequence, state = _read_fold(request.account_id, *head_and_fold)
         return Snapshot(
@@ -53,8 +55,9 @@ class RedisRiskStore:
             sequence=sequence,
             state=state,
             verdicts=_read_verdicts(request.throttles, verdicts),
-            quotes=quotes.answered(quote_values[0]) if quote_values else {},
+            quotes=quotes.answered(values[:current]),
             controls=encoding.read_controls(control_rows),
+            earlier=quotes.answered(values[current:]),
         )
 
     def _ask(self, request: SnapshotRequest) -> Command:

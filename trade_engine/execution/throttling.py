@@ -1,0 +1,48 @@
+"""Which throttles a batch asks, and who each verdict is for."""
+
+from __future__ import annotations
+
+from trade_engine.domain.limits import ACCOUNT_RATE, CANCEL_RATE, STRATEGY_RATE, Limits, Rate
+from trade_engine.domain.signal import Signal
+from trade_engine.execution.ports import ThrottleRequest, ThrottleVerdict, Verdicts
+from trade_engine.execution.requests import CancelRequest
+
+
+class Throttles:
+    """Collects the questions of a batch, and hands out the answers by the id() of who asked."""
+
+    def __init__(self, limits: Limits, account_id: str) -> None:
+        self.requests: list[ThrottleRequest] = []
+        self._limits = limits
+        self._account_id = account_id
+        self._asked: dict[int, tuple[int | None, int | None]] = {}
+
+    def ask_for_signal(self, signal: Signal) -> None:
+        """A signal takes from its strategy's rate and from its account's."""
+        strategy_id = signal.strategy_id
+        self._asked[id(signal)] = (
+            self._ask(f"strategy:{strategy_id}", STRATEGY_RATE, strategy_id),
+            self._ask("account", ACCOUNT_RATE),
+        )
+
+    def ask_for_cancel(self, request: CancelRequest) -> None:
+        """A cancel takes from the cancels' own rate, and from no other."""
+        self._asked[id(request)] = (None, self._ask("cancels", CANCEL_RATE))
+
+    def answers(self, verdicts: list[ThrottleVerdict]) -> dict[int, Verdicts]:
+        """The verdicts on `requests`, for each who asked."""
+        return {
+            asker: Verdicts(
+                None if strategy is None else verdicts[strategy],
+                None if account is None else verdicts[account],
+            )
+            for asker, (strategy, account) in self._asked.items()
+        }
+
+    def _ask(self, key: str, name: str, strategy_id: str = "") -> int | None:
+        """The place of the verdict to come; None where there is no throttle to ask."""
+        rate: Rate | None = self._limits.rate(self._account_id, strategy_id, name)
+        if rate is None or rate.is_waived:
+            return None
+        self.requests.append(ThrottleRequest(key, rate))
+        return len(self.requests) - 1

@@ -1,0 +1,221 @@
+"""How much and how often: equal orders, rates, open orders, the day's turnover, repetition."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.limits import (
+    ACCOUNT_RATE,
+    CONFIDENCE,
+    DUPLICATE_INTERVAL,
+    OPEN_ORDERS,
+    REPEATED_EXECUTIONS,
+    STRATEGY_RATE,
+    TURNOVER,
+)
+from trade_engine.domain.money import text
+from trade_engine.domain.signal import Side
+from trade_engine.risk.case import Case, at_most, not_set
+from trade_engine.risk.price import MS_PER_NS
+from trade_engine.risk.view import Throttle
+
+
+def check_duplicate(case: Case) -> CheckResult | None:
+    """An order equal to an earlier one is refused for duplicate_interval_ms_min.
+
+    Equal: of the same strategy, symbol, side and quantity. The time is that between both
+    decisions; an approval ahead of this replica's clock counts as made now.
+    Source: SEC 15c3-5 (c)(1)(ii). Unit: ms.
+    """
+    standing = case.inputs.view.standing
+    if standing is None or not case.has_order:
+        return None
+    limit = case.inputs.limits.get(DUPLICATE_INTERVAL.name)
+    if limit is None:
+        return not_set("duplicate", DUPLICATE_INTERVAL.name, case.strategy_scope, "ms")
+    age_ms = _age_of_equal_ms(case) if standing.approvals else None
+    passed = age_ms is None or age_ms >= limit.value
+    result = CheckResult(
+        "duplicate",
+        passed,
+        case.strategy_scope,
+        "ms",
+        None,
+        limit.number,
+        age_ms,
+        None,
+        limit.source,
+    )
+    if age_ms is not None and not passed:
+        signal, quantity = case.inputs.signal, case.more_buy or case.more_sell
+        result.reason = Reason.DUPLICATE_ORDER
+        result.message = (
+            f"{signal.side} {text(quantity)} {signal.symbol} was ordered {text(age_ms)} ms ago: "
+            f"equal orders are at least {text(limit.value)} ms apart ({limit.source})"
+        )
+    return result
+
+
+def _age_of_equal_ms(case: Case) -> Decimal | None:
+    """How long ago the last equal order was approved."""
+    inputs = case.inputs
+    side: Side = inputs.signal.side
+    quantity = case.more_buy or case.more_sell
+    standing = inputs.view.standing
+    times = [
+        each.at_ns
+        for each in (standing.approvals if standing else ())
+        if each.side is side and each.quantity == quantity
+    ]
+    return max(inputs.now_ns - max(times), 0) * MS_PER_NS if times else None
+
+
+def check_strategy_rate(case: Case) -> CheckResult:
+    """A strategy may send so many signals a period (RTS 6 Art. 15(1)(d); GCRA)."""
+    return _rate(
+        "strategy_rate",
+        STRATEGY_RATE,
+        case.inputs.throttle,
+        Reason.STRATEGY_THROTTLED,
+        case.strategy_scope,
+    )
+
+
+def check_account_rate(case: Case) -> CheckResult | None:
+    """All strategies of an account together may send so many signals a period.
+
+    Source: RTS 6 Art. 15(1)(d); GCRA. Unit: signals.
+    """
+    throttle = case.inputs.account_throttle
+    if throttle is None:
+        return None
+    return _rate(
+        "account_rate", ACCOUNT_RATE, throttle, Reason.ACCOUNT_THROTTLED, case.account_scope
+    )
+
+
+def _rate(
+    name: str, limit_name: str, throttle: Throttle, reason: Reason, scope: str
+) -> CheckResult:
+    rate = throttle.rate
+    if rate is None:
+        return not_set(name, limit_name, scope, "signals")
+    if rate.is_waived:
+        return CheckResult(name, passed=True, scope=scope, unit="signals", source=rate.source)
+    result = CheckResult(
+        name,
+        throttle.allowed,
+        scope,
+        "signals",
+        None,
+        Decimal(rate.burst + 1),
+        Decimal(throttle.remaining),
+        None,
+        rate.source,
+    )
+    if not throttle.allowed:
+        result.reason = reason
+        wait_ms = text(throttle.retry_after_ns * MS_PER_NS)
+        result.message = f"{scope} sends faster than its rate allows; next in {wait_ms} ms"
+    return result
+
+
+def check_confidence(case: Case) -> CheckResult:
+    """A signal needs at least confidence_min, but for an order that only closes.
+
+    Unit: the strategy's own confidence, from 0 to 1.
+    """
+    limit, scope = case.inputs.limits.get(CONFIDENCE.name), case.strategy_scope
+    if limit is None:
+        return not_set("confidence", CONFIDENCE.name, scope, "confidence")
+    confidence = case.inputs.signal.confidence
+    passed = confidence >= limit.value or case.reduces
+    result = CheckResult(
+        "confidence",
+        passed,
+        scope,
+        "confidence",
+        None,
+        limit.number,
+        confidence,
+        None,
+        limit.source,
+    )
+    if not passed:
+        result.reason = Reason.CONFIDENCE_LOW
+        result.message = (
+            f"a confidence of {text(confidence)} is less than confidence_min asks, "
+            f"{text(limit.value)} for {scope} ({limit.source})"
+        )
+    return result
+
+
+def check_open_orders(case: Case) -> CheckResult | None:
+    """Open orders of the account, this one among them, at most open_orders_max.
+
+    An order counts until its broker says that it is closed, in-doubt ones too.
+    Source: RTS 6 Art. 15(2). Unit: orders.
+    """
+    standing = case.inputs.view.standing
+    if standing is None or not case.has_order:
+        return None
+    return at_most(
+        "open_orders",
+        OPEN_ORDERS,
+        Reason.OPEN_ORDERS_LIMIT,
+        case,
+        case.account_scope,
+        Decimal(standing.open_orders),
+        Decimal(standing.open_orders + 1),
+        may_shrink=True,
+    )
+
+
+def check_turnover(case: Case) -> CheckResult | None:
+    """The day's turnover, at most turnover_day_max.
+
+        turnover = value of the day's fills + value of all working orders + this order's
+
+    Fills count at their prices, working orders at the reference, this order at its worst price.
+    Source: SEC 15c3-5 (c)(1)(i), (ii) "over a short period of time". Unit: account's currency.
+    """
+    standing = case.inputs.view.standing
+    if standing is None or not case.has_order or case.sized is None:
+        return None
+    view = case.inputs.view
+    working = (view.symbol_working_buy + view.symbol_working_sell) * case.unit_value
+    observed = standing.traded + standing.working + working
+    return at_most(
+        "turnover",
+        TURNOVER,
+        Reason.TURNOVER_LIMIT,
+        case,
+        case.account_scope,
+        observed,
+        observed + case.sized.sizing.order_notional,
+        may_shrink=True,
+    )
+
+
+def check_repeated_executions(case: Case) -> CheckResult | None:
+    """Orders of a strategy since an operator last enabled it, at most repeated_executions_max.
+
+    Beyond that the strategy is disabled, closing included, until somebody resumes it.
+    Source: RTS 6 Art. 15(3). Unit: orders.
+    """
+    standing = case.inputs.view.standing
+    if standing is None or not case.has_order:
+        return None
+    result = at_most(
+        "repeated_executions",
+        REPEATED_EXECUTIONS,
+        Reason.REPEATED_EXECUTIONS_LIMIT,
+        case,
+        case.strategy_scope,
+        Decimal(standing.executions),
+        Decimal(standing.executions + 1),
+    )
+    if result.reason is Reason.REPEATED_EXECUTIONS_LIMIT:
+        result.message += "; an operator may resume it"
+    return result

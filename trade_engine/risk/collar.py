@@ -1,0 +1,73 @@
+"""The price: how far an order's limit may be from the market, now and a moment ago."""
+
+from __future__ import annotations
+
+from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.limits import PRICE_BAND, SLIPPAGE
+from trade_engine.domain.money import ONE_BPS, ZERO, text
+from trade_engine.risk.case import Case, at_most, not_set, slippage_asked
+
+
+def check_slippage(case: Case) -> CheckResult:
+    """The slippage that the strategy allows may not be wider than the engine's collar.
+
+    Nor so narrow that no price on the tick lies within it.
+    Source: RTS 6 Art. 15(1)(a), FIA 2024 1.3 (price tolerance).
+    """
+    asked = slippage_asked(case.inputs) or ZERO
+    scope, reason = case.symbol_scope, Reason.SLIPPAGE_LIMIT
+    result = at_most("slippage", SLIPPAGE, reason, case, scope, None, asked)
+    if result.passed and case.sized is not None and case.has_order:
+        sizing = case.sized.sizing
+        if not sizing.limit_price:
+            result.passed, result.reason = False, reason
+            result.message = (
+                f"the reference price {text(sizing.reference_price)} plus {text(asked)} bps is "
+                f"less than one tick of {case.inputs.signal.symbol}: there is no price to buy at"
+            )
+    return result
+
+
+def check_price_collar(case: Case) -> CheckResult | None:
+    """The limit price, at most price_band_bps_max from the reference of an earlier quote.
+
+        |limit price - earlier| <= earlier * price_band_bps_max / 10000
+
+    Slippage bounds the price around the quote that sizes the order; this one holds where that
+    quote itself is wrong. The earlier quote is a sane one of about a minute ago.
+    Source: RTS 6 Art. 15(1)(a) ("over a specified period"), FIA 2024 1.3. Unit: a price.
+    """
+    sized, scope = case.sized, case.symbol_scope
+    if case.inputs.view.standing is None or sized is None or not case.has_order:
+        return None
+    limit = case.inputs.limits.get(PRICE_BAND.name)
+    if limit is None:
+        return not_set("price_collar", PRICE_BAND.name, scope, "price")
+    price = sized.sizing.limit_price
+    if limit.number is None or not price:  # waived; without a price, slippage refuses
+        return CheckResult("price_collar", passed=True, scope=scope, unit="price")
+    earlier = case.inputs.earlier
+    reference = None if earlier is None or earlier.fault() else earlier.reference
+    if earlier is None or reference is None:
+        return CheckResult(
+            "price_collar",
+            passed=False,
+            scope=scope,
+            unit="price",
+            reason=Reason.PRICE_BAND_UNKNOWN,
+            source=limit.source,
+            message=f"no earlier quote of {case.inputs.signal.symbol} is known to compare with",
+        )
+    most, off = reference * limit.value * ONE_BPS, abs(price - reference)
+    passed = off <= most
+    result = CheckResult(
+        "price_collar", passed, scope, "price", None, most, None, off, limit.source
+    )
+    if not passed:
+        result.reason = Reason.PRICE_COLLAR
+        result.message = (
+            f"the limit price {text(price)} is {text(off)} away from {text(reference)}, the "
+            f"earlier quote of {earlier.source}: more than {PRICE_BAND.name} allows, "
+            f"{text(limit.value)} bps for {scope} ({limit.source})"
+        )
+    return result

@@ -1,0 +1,71 @@
+"""What prices and equity must be known, and how fresh, before anything is judged by them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.limits import QUOTE_AGE
+from trade_engine.domain.signal import ExposureUnit
+from trade_engine.risk.case import Case, at_most
+from trade_engine.risk.price import quote_age_ms
+
+
+def check_quote(case: Case) -> CheckResult:
+    """There must be a quote, sane (positive, not crossed) and no older than quote_age_ms_max."""
+    inputs, scope = case.inputs, case.symbol_scope
+    quote = inputs.quote
+    if quote is None:
+        return CheckResult(
+            "quote",
+            passed=False,
+            scope=scope,
+            unit="ms",
+            reason=Reason.QUOTE_MISSING,
+            message=f"no quote of {inputs.signal.symbol} is known",
+        )
+    fault = case.quote_fault
+    if fault is not None:
+        return CheckResult(
+            "quote",
+            passed=False,
+            scope=scope,
+            unit="ms",
+            reason=Reason.QUOTE_INVALID,
+            message=f"the quote of {quote.symbol} from {quote.source} is unusable: {fault}",
+        )
+    age_ms = quote_age_ms(quote, inputs.now_ns)
+    return at_most("quote", QUOTE_AGE, Reason.QUOTE_STALE, case, scope, None, age_ms)
+
+
+def check_marks(case: Case) -> CheckResult | None:
+    """Whatever else is held or working must have a usable price, or exposure is unknown.
+
+    An order that does not let the account's exposure grow needs no such price.
+    """
+    missing = case.inputs.view.missing_marks
+    if not missing or not case.grows:
+        return None
+    named = ", ".join(missing)
+    return CheckResult(
+        "marks",
+        passed=False,
+        scope=case.account_scope,
+        unit="symbols",
+        reason=Reason.MARK_MISSING,
+        observed=Decimal(len(missing)),
+        message=f"exposure is unknown: no usable quote of {named}",
+    )
+
+
+def check_equity(case: Case) -> CheckResult | None:
+    """A target given as a fraction of equity needs an equity that is known and positive."""
+    signal, equity = case.inputs.signal, case.inputs.view.equity
+    if signal.exposure_unit is ExposureUnit.NOTIONAL:
+        return None
+    known = equity is not None and equity > 0
+    result = CheckResult("equity", known, case.account_scope, case.inputs.currency, observed=equity)
+    if not known:
+        result.reason = Reason.EQUITY_UNKNOWN
+        result.message = "equity is not known or not positive, so a fraction of it means nothing"
+    return result

@@ -1,0 +1,111 @@
+"""The order itself: what it may be worth, how much it may be, and what it may not meet."""
+
+from __future__ import annotations
+
+from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.limits import ORDER_NOTIONAL, ORDER_QUANTITY
+from trade_engine.domain.money import ZERO, text
+from trade_engine.risk.case import Case, at_most
+
+
+def check_short_sale(case: Case) -> CheckResult | None:
+    """What may not be sold short stays at 0 or above even if every working sell fills.
+
+    It is judged on the account, over all strategies; working buys are not counted on.
+    Source: SEC 15c3-5 (c)(2)(i).
+    """
+    instrument, view = case.inputs.instrument, case.inputs.view
+    if instrument is None or instrument.shortable or not case.more_sell:
+        return None
+    observed = view.symbol_quantity - view.symbol_working_sell
+    projected = observed - case.more_sell
+    result = CheckResult(
+        "short_sale",
+        projected >= 0,
+        case.symbol_scope,
+        "units",
+        limit=ZERO,
+        observed=observed,
+        projected=projected,
+    )
+    if projected < 0:
+        result.reason = Reason.NOT_SHORTABLE
+        result.message = (
+            f"{instrument.symbol} may not be sold short: selling {text(case.more_sell)} with "
+            f"{text(observed)} left to sell would leave {text(projected)}"
+        )
+    return result
+
+
+def check_opposite_order(case: Case) -> CheckResult | None:
+    """A strategy may not trade against an order of its own that still works in the symbol.
+
+    Both could fill, and one would undo the other at a cost (a wash). The order is named.
+    Source: SEC 15c3-5 (c)(2)(i), FINRA 5210. Unit: none.
+    """
+    standing = case.inputs.view.standing
+    if standing is None or not case.has_order:
+        return None
+    opposite, scope = standing.opposite_order_id, case.strategy_scope
+    result = CheckResult("opposite_order", not opposite, scope, "orders")
+    if opposite:
+        result.reason = Reason.OPPOSITE_ORDER
+        result.message = (
+            f"order {opposite} of {scope} works on the other side of "
+            f"{case.inputs.signal.symbol}: cancel it, or wait until it is done"
+        )
+    return result
+
+
+def check_order_quantity(case: Case) -> CheckResult | None:
+    """Units of one order, at most order_quantity_max (RTS 6 Art. 15(1)(c), FIA 2024 1.1)."""
+    if case.sized is None or not case.has_order:
+        return None
+    result = at_most(
+        "order_quantity",
+        ORDER_QUANTITY,
+        Reason.ORDER_QUANTITY_LIMIT,
+        case,
+        case.symbol_scope,
+        None,
+        case.sized.sizing.order_quantity,
+    )
+    if not result.passed and result.limit is not None and case.closes:
+        most = result.limit * case.sized.sizing.order_notional
+        steps = most // case.sized.sizing.order_quantity
+        result.message += _in_steps(text(steps))
+    return result
+
+
+def check_order_notional(case: Case) -> CheckResult | None:
+    """Order value at its worst price, at most order_notional_max (RTS 6 Art. 15(1)(b)).
+
+    A limit refuses and never resizes, not even what closes: a refusal of that says how to close
+    in steps.
+    """
+    result = check_order_notional_first(case)
+    if result is not None and not result.passed and result.limit is not None and case.closes:
+        result.message += _in_steps(text(result.limit))
+    return result
+
+
+def check_order_notional_first(case: Case) -> CheckResult | None:
+    """The same as it was first told: it did not say how to close in steps."""
+    if case.sized is None or not case.has_order:
+        return None
+    return at_most(
+        "order_notional",
+        ORDER_NOTIONAL,
+        Reason.ORDER_NOTIONAL_LIMIT,
+        case,
+        case.symbol_scope,
+        None,
+        case.sized.sizing.order_notional,
+    )
+
+
+def _in_steps(most: str) -> str:
+    return (
+        f"; to close in steps, send signals with the same target and a max_notional of at most "
+        f"{most}"
+    )

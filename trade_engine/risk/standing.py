@@ -1,0 +1,76 @@
+"""How an account stands around an order: what the checks look at beyond the symbol itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from trade_engine.domain.activity import Approval
+from trade_engine.domain.money import ZERO, text
+from trade_engine.domain.signal import Side
+
+
+@dataclass(slots=True)
+class Standing:
+    """Values are worst cases in the account's currency, over all symbols but the signal's own.
+
+    net_long is what is held if every buy fills and no sell does; net_short the same with its sign
+    turned if every sell fills. funds is what working buys, and buying back what is short, would
+    cost. working is the value of all working orders. asset_gross and class_gross are gross
+    exposure in other symbols of the signal's asset and asset class. traded is what was traded
+    since the day began. executions are the strategy's orders since it was last enabled; approvals
+    its latest in the symbol. opposite_order_id is a working order of the strategy in the symbol on
+    the other side than the signal's; empty if there is none.
+    """
+
+    cash: Decimal = ZERO
+    net_long: Decimal = ZERO
+    net_short: Decimal = ZERO
+    funds: Decimal = ZERO
+    working: Decimal = ZERO
+    asset_gross: Decimal = ZERO
+    class_gross: Decimal = ZERO
+    traded: Decimal = ZERO
+    open_orders: int = 0
+    executions: int = 0
+    opposite_order_id: str = ""
+    approvals: list[Approval] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form in the journal."""
+        return {
+            "cash": text(self.cash),
+            "net_long": text(self.net_long),
+            "net_short": text(self.net_short),
+            "funds": text(self.funds),
+            "working": text(self.working),
+            "asset_gross": text(self.asset_gross),
+            "class_gross": text(self.class_gross),
+            "traded": text(self.traded),
+            "open_orders": self.open_orders,
+            "executions": self.executions,
+            "opposite_order_id": self.opposite_order_id,
+            "approvals": [[each.side, text(each.quantity), each.at_ns] for each in self.approvals],
+        }
+
+    @classmethod
+    def from_json(cls, doc: dict[str, Any]) -> Standing:
+        """Read what `to_json` wrote."""
+        return cls(
+            cash=Decimal(doc["cash"]),
+            net_long=Decimal(doc["net_long"]),
+            net_short=Decimal(doc["net_short"]),
+            funds=Decimal(doc["funds"]),
+            working=Decimal(doc["working"]),
+            asset_gross=Decimal(doc["asset_gross"]),
+            class_gross=Decimal(doc["class_gross"]),
+            traded=Decimal(doc["traded"]),
+            open_orders=int(doc["open_orders"]),
+            executions=int(doc["executions"]),
+            opposite_order_id=doc["opposite_order_id"],
+            approvals=[
+                Approval(Side(side), Decimal(quantity), int(at_ns))
+                for side, quantity, at_ns in doc["approvals"]
+            ],
+        )
