@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.support.api_server import told
 from tests.support.e2e import APPROVED, Client, connected, engine_on
-from trade_engine.v1 import control_service_pb2, portfolio_service_pb2
+from trade_engine.v1 import control_service_pb2
 
 pytestmark = pytest.mark.stores
 
@@ -191,7 +191,6 @@ async def test_reflection_lists_every_service_and_describes_its_messages(client:
 MISSING: list[tuple[str, str, Any]] = [
     ("control", "GetLimits", control_service_pb2.GetLimitsRequest()),
     ("control", "UpdateLimits", control_service_pb2.UpdateLimitsRequest()),
-    ("portfolio", "GetPortfolio", portfolio_service_pb2.GetPortfolioRequest()),
 ]
 
 

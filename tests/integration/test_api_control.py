@@ -257,7 +257,6 @@ async def test_positions_page_and_are_filtered(holding: Serving) -> None:
 UNSERVED: list[tuple[str, str, Any]] = [
     ("control", "GetLimits", pb.GetLimitsRequest()),
     ("control", "UpdateLimits", pb.UpdateLimitsRequest()),
-    ("portfolio", "GetPortfolio", portfolio_service_pb2.GetPortfolioRequest()),
 ]
 
 
@@ -272,6 +271,31 @@ async def test_what_is_not_served_yet_says_so(
     assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED_YET")
     assert error.metadata == {"rpc": rpc}
     assert error.message.startswith(f"{rpc} is not served by this release.")
+
+
+# ---- the portfolio ------------------------------------------------------------------------------
+
+
+async def test_a_portfolio_is_told_whole(api: Serving) -> None:
+    request = portfolio_service_pb2.GetPortfolioRequest(account_id="main")
+    told_of = (await api.portfolio.GetPortfolio(request)).portfolio
+    assert (told_of.currency, told_of.cash, told_of.equity) == ("USD", "10.5", "1000")
+    assert [(each.symbol, each.quantity, each.avg_px) for each in told_of.positions] == [
+        ("ES", "-2", "5000.25")
+    ]
+    assert told_of.as_of_time.ToNanoseconds() == START_NS
+
+
+@pytest.mark.parametrize(
+    ("account_id", "reason"), [("", "INVALID_ARGUMENT_FIELDS"), ("mian", "ACCOUNT_NOT_FOUND")]
+)
+async def test_a_portfolio_is_of_a_known_account(
+    api: Serving, account_id: str, reason: str
+) -> None:
+    request = portfolio_service_pb2.GetPortfolioRequest(account_id=account_id)
+    with pytest.raises(grpc.RpcError) as caught:
+        await api.portfolio.GetPortfolio(request)
+    assert told(caught.value).reason == reason
 
 
 # ---- differences with a broker ------------------------------------------------------------------

@@ -53,6 +53,7 @@ from trade_engine.execution.commands import (
     ScopeHalted,
 )
 from trade_engine.execution.ports import DecisionFilter, OrderFilter
+from trade_engine.portfolio.view import Holding, Portfolio
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -349,6 +350,11 @@ class MemoryEngine:
             differences=list(self.differences.values()),
         )
         return EngineStatus("0.1.0", "replica-1", [account], postgres="ok", redis="no answer")
+
+    async def portfolio(self, account_id: str) -> Portfolio:
+        await self._pause()
+        held = {"ES": Holding(Decimal(-2), Decimal("5000.25"))}
+        return Portfolio(account_id, "USD", Decimal("10.50"), Decimal("1E+3"), held, START_NS)
 
     async def publish_quotes(self, quotes: list[Quote]) -> None:
         await self._pause()

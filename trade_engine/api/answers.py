@@ -29,6 +29,7 @@ from trade_engine.execution.commands import (
     HaltResult,
     ResumeResult,
 )
+from trade_engine.portfolio.view import Portfolio
 from trade_engine.v1 import (
     control_service_pb2,
     decision_pb2,
@@ -159,6 +160,23 @@ def position_message(
         realized_pnl=text(position.realized_pnl),
         fees=text(position.fees),
         **valued,
+    )
+
+
+def portfolio_message(portfolio: Portfolio) -> portfolio_pb2.Portfolio:
+    """Translate what an account holds."""
+    return portfolio_pb2.Portfolio(
+        account_id=portfolio.account_id,
+        currency=portfolio.currency,
+        cash=text(portfolio.cash),
+        equity=text(portfolio.equity),
+        positions=[
+            portfolio_pb2.PortfolioPosition(
+                symbol=symbol, quantity=text(held.quantity), avg_px=text(held.avg_px)
+            )
+            for symbol, held in sorted(portfolio.holdings.items())
+        ],
+        as_of_time=_timestamp(portfolio.as_of_ns),
     )
 
 

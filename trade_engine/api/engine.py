@@ -24,6 +24,7 @@ from trade_engine.execution.commands import (
     ResumeResult,
 )
 from trade_engine.execution.ports import RecordQueries, RequestLedger
+from trade_engine.portfolio.view import Portfolio
 
 
 class Finder(Protocol):
@@ -105,6 +106,13 @@ class EnginePort(Protocol):
 
     async def may_trade(self) -> dict[str, bool]:
         """Whether each account may trade now: its gate open, and it not HALTED as a whole."""
+
+    async def portfolio(self, account_id: str) -> Portfolio:
+        """What an account holds now, by the engine's own ledger.
+
+        Raises:
+            StoreUnavailable: all of it cannot be told, for want of a store or of a quote.
+        """
 
     async def publish_quotes(self, quotes: list[Quote]) -> None:
         """Remember quotes; one older than the known one of its symbol is not taken over."""

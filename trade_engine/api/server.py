@@ -108,6 +108,7 @@ class Server:
         self._signals = SignalService(engine, finder, self.hub, self._in_flight, caller, incident)
         self._control = ControlService(engine, self._in_flight, caller)
         self._quotes = MarketDataService(engine, self._in_flight, clock)
+        self._portfolio = PortfolioService(engine)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> int:
@@ -161,7 +162,7 @@ class Server:
         signal_service_pb2_grpc.add_SignalServiceServicer_to_server(self._signals, ours)
         control_service_pb2_grpc.add_ControlServiceServicer_to_server(self._control, ours)
         market_data_service_pb2_grpc.add_MarketDataServiceServicer_to_server(self._quotes, ours)
-        portfolio_service_pb2_grpc.add_PortfolioServiceServicer_to_server(PortfolioService(), ours)
+        portfolio_service_pb2_grpc.add_PortfolioServiceServicer_to_server(self._portfolio, ours)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)

@@ -41,6 +41,7 @@ from trade_engine.execution.halting import Halting
 from trade_engine.execution.observer import Alert, raise_alert
 from trade_engine.execution.order_router import OrderRouter
 from trade_engine.execution.parts import EngineParts
+from trade_engine.execution.portfolio_reader import read_portfolio
 from trade_engine.execution.ports import Commit
 from trade_engine.execution.report_intake import ReportIntake
 from trade_engine.execution.requests import (
@@ -50,6 +51,7 @@ from trade_engine.execution.requests import (
     SubmitRequest,
 )
 from trade_engine.execution.status import StatusReader
+from trade_engine.portfolio.view import Portfolio
 
 log = structlog.get_logger(__name__)
 
@@ -334,6 +336,10 @@ class Engine:
             account_id: controls is not None and gate.may_trade(controls)
             for account_id, gate in self._gates.items()
         }
+
+    async def portfolio(self, account_id: str) -> Portfolio:
+        """What an account holds now, by our own ledger; all of it or an error."""
+        return await read_portfolio(self._parts, account_id)
 
     async def publish_quotes(self, quotes: list[Quote]) -> None:
         """Remember quotes; one older than the known one of its symbol is not taken over."""
