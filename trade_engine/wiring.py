@@ -41,6 +41,11 @@ STATEMENT_SHARE = 0.9
 """The server gives a statement up a little before we do, so that we hear what became of it."""
 
 
+def uptime() -> float:
+    """Seconds since the machine started, those that it slept through included where it can tell."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 @dataclass(slots=True)
 class Plan:
     """What an engine is built from."""
@@ -59,6 +64,7 @@ class Plan:
     observer: Observer = UNOBSERVED
     clock: Clock = time.time_ns
     calendars: Calendars = field(default_factory=ExchangeCalendars)
+    uptime: Callable[[], float] = uptime
     new_epoch: Callable[[], str] = lambda: secrets.token_hex(8)
 
 
@@ -120,6 +126,7 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
                 brokers={paper.name: paper, **_fix_brokers(plan)},
                 rulebook=plan.rulebook,
                 clock=plan.clock,
+                uptime=plan.uptime,
                 new_epoch=plan.new_epoch,
                 replica_id=plan.replica_id,
                 version=__version__,

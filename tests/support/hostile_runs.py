@@ -281,6 +281,7 @@ async def fleet(
                 brokers={each.name: each for each in brokers.values()},
                 rulebook=rulebook_,
                 clock=time.time_ns,
+                uptime=time.monotonic,
                 new_epoch=lambda: "hostile",
                 replica_id="hostile",
                 version="test",

@@ -44,7 +44,7 @@ class Attempt:
         self.flattened: dict[str, Decision] = {}
         self.approved: list[Order] = []
         self.to_cancel: list[Order] = []
-        self._seen_executions: set[str] = set()
+        self._seen_executions: set[tuple[str, str]] = set()
 
     def start(self, batch: Batch) -> None:
         """Begin anew on a fresh state."""
@@ -88,11 +88,11 @@ class Attempt:
                 )
         return found
 
-    def first_sight(self, exec_id: str) -> bool:
-        """Whether no report before in this batch had this ExecID."""
-        if exec_id in self._seen_executions:
+    def first_sight(self, execution: tuple[str, str]) -> bool:
+        """Whether no report before in this batch had this (broker, ExecID)."""
+        if execution in self._seen_executions:
             return False
-        self._seen_executions.add(exec_id)
+        self._seen_executions.add(execution)
         return True
 
     def drop(self, requests: Sequence[Request]) -> None:

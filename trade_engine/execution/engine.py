@@ -51,6 +51,7 @@ from trade_engine.execution.requests import (
     SubmitRequest,
 )
 from trade_engine.execution.status import StatusReader
+from trade_engine.execution.stores_watch import StoresWatch
 from trade_engine.portfolio.view import Portfolio
 
 log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class Engine:
                 parts.stores.record,
                 parts.clock,
                 self._halt_account,
+                parts.uptime,
                 parts.observer,
             )
             for account_id, gate in self._gates.items()
@@ -134,6 +136,9 @@ class Engine:
             await broker.start(self._sink_of(broker.name))
         for router in self._routers.values():
             self._keep_running(router.run(), f"router {router.account_id}")
+        parts = self._parts
+        watch = StoresWatch(parts.stores, self._gates.values(), parts.clock, parts.observer)
+        self._keep_running(watch.run(), "watch of the stores")
 
     def _read_calendars(self) -> None:
         """Reading a calendar takes a second: better now than in the first batch that needs it."""
@@ -170,7 +175,8 @@ class Engine:
         for gate in self._gates.values():
             gate.stop_taking()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle(), drain_s)
+            async with asyncio.timeout(drain_s):
+                await self._idle()
         for broker in self._parts.brokers.values():
             await broker.stop()
         await asyncio.gather(*self._own_halts)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -43,6 +43,7 @@ from trade_engine.domain.errors import (
     QueueFull,
     ShuttingDown,
     SignalIdConflict,
+    StoreRefused,
     StoreUnavailable,
 )
 from trade_engine.domain.execution import CancelReject, ExecutionReport
@@ -114,6 +115,7 @@ from trade_engine.execution.unattributed import adopt, keep_unknown
 from trade_engine.execution.waiting_line import WaitingLine, is_signal
 from trade_engine.risk.loss_limits import Marks
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 log = structlog.get_logger(__name__)
@@ -165,10 +167,10 @@ class AccountGate:
         self.account_id = account_id
         self.latched: dict[Scope, ScopeState] = {}
         self._is_settling = False
+        self._record_is_away = False
         self._head = AccountHead(account_id, stores, rulebook, clock, observer)
         self._stores = stores
         self._rulebook = rulebook
-        self._replica_id = replica_id
         self._on_settled = on_settled
         self._sender = sender
         self._queue_cap = queue_cap
@@ -179,7 +181,8 @@ class AccountGate:
         self._stopping = False
         self._batches = 0
         self._recent: OrderedDict[str, Decision] = OrderedDict()
-        self._booked: OrderedDict[str, None] = OrderedDict()
+        self._booked: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._run_id = f"{replica_id}-{clock()}"
 
     @property
     def closed_because(self) -> str:
@@ -221,7 +224,7 @@ class AccountGate:
 
     async def open(self) -> None:
         """Bring record, rulebook and risk store together before the first signal needs it."""
-        attempt = Attempt([], f"{self._replica_id}-open-{self._batches}")
+        attempt = Attempt([], f"{self._run_id}-open-{self._batches}")
         try:
             if await self._optimistic(attempt) is Committed.DONE:
                 await self._after_commit(attempt)
@@ -253,6 +256,10 @@ class AccountGate:
             self._is_settling = False
             self._line.settled(requests)
 
+    def close(self, why: str) -> None:
+        """Approve nothing until the stores were looked at anew, which is soon and by itself."""
+        self._head.close(why)
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits."""
@@ -277,17 +284,31 @@ class AccountGate:
         return self._head.unclear_orders(scope)
 
     async def _settle_or_fail(self, requests: list[Request]) -> None:
+        """Settle a batch; one that a request of it spoils is settled again one by one.
+
+        So a request that cannot be settled at all fails alone, and takes neither a halt nor
+        anybody's signal along. What a store's absence fails, fails together.
+        """
         try:
             await self._settle(requests)
+        except StoreRefused as error:
+            fault: Exception = error
         except EngineError as error:
             self._head.forget()
             fail_all(requests, error)
+            return
         except Exception as error:  # noqa: BLE001  # the writer must outlive any fault of a single batch
-            raise_alert(
-                self._observer, Alert.BATCH_FAILED, account_id=self.account_id, exc_info=True
-            )
-            self._head.forget()
-            fail_all(requests, error)
+            fault = error
+        else:
+            return
+        self._head.forget()
+        waiting = [each for each in requests if not each.answer.done()]
+        if len(requests) > 1:
+            for each in waiting:
+                await self._settle_or_fail([each])
+            return
+        raise_alert(self._observer, Alert.BATCH_FAILED, account_id=self.account_id, exc_info=fault)
+        fail_all(requests, fault)
 
     # ---- one batch (steps 2 to 9) -----------------------------------------------------------
 
@@ -295,7 +316,7 @@ class AccountGate:
         """Try until the batch is committed, each time with those requests that still stand."""
         self._batches += 1
         began = perf_counter()
-        attempt = Attempt(requests, f"{self._replica_id}-{self._batches}")
+        attempt = Attempt(requests, f"{self._run_id}-{self._batches}")
         contended = False
         while attempt.requests:
             outcome = await (self._locked(attempt) if contended else self._optimistic(attempt))
@@ -327,7 +348,7 @@ class AccountGate:
         commit = await self._compute(attempt, state, snapshot)  # step 5
         if commit is None:
             return Committed.DONE
-        outcome = await self._stores.record.commit(commit)  # step 6
+        outcome = await self._written(self._stores.record.commit(commit))  # step 6
         return await self._resolved(outcome, commit)
 
     async def _locked(self, attempt: Attempt) -> Committed:
@@ -336,8 +357,30 @@ class AccountGate:
             commit = await self._compute(attempt, account.state, snapshot)  # step 5
             if commit is None:
                 return Committed.DONE
-            outcome = await account.commit(commit)  # step 6
+            outcome = await self._written(account.commit(commit))  # step 6
         return await self._resolved(outcome, commit)
+
+    async def _written(self, writing: Awaitable[Committed]) -> Committed:
+        """Wait for the record's answer; the first time that it takes nothing, somebody must look.
+
+        It may be read all the same: read-only, or with a full disk.
+        """
+        try:
+            outcome = await writing
+        except StoreRefused:
+            raise
+        except StoreUnavailable as error:
+            if not self._record_is_away:
+                raise_alert(
+                    self._observer,
+                    Alert.RECORD_UNAVAILABLE,
+                    account_id=self.account_id,
+                    why=error.message,
+                )
+            self._record_is_away = True
+            raise
+        self._record_is_away = False
+        return outcome
 
     async def _resolved(self, outcome: Committed, commit: Commit) -> Committed:
         """A lost reply says nothing: look whether the last entry is there before going on."""
@@ -366,7 +409,7 @@ class AccountGate:
             self._remember(decision)
             self._observer.decided(decision.outcome, decision.reasons)
         if commit is not None:
-            self._booked.update((fill.exec_id, None) for fill in commit.fills)
+            self._booked.update(((fill.broker, fill.exec_id), None) for fill in commit.fills)
             self._on_settled(
                 Settled(
                     self.account_id, commit.sequence, commit, attempt.approved, attempt.to_cancel
@@ -547,7 +590,10 @@ class AccountGate:
             order = next((each for each in known if each is not None), None)
             if isinstance(report, CancelReject):
                 book_cancel_reject(batch, broker, report, order)
-            elif attempt.first_sight(report.exec_id) and report.exec_id not in self._booked:
+            elif (
+                attempt.first_sight((broker, report.exec_id))
+                and (broker, report.exec_id) not in self._booked
+            ):
                 self._book_one(attempt, broker, report, order)
 
     def _book_one(
@@ -618,7 +664,7 @@ class AccountGate:
             return
         order = batch.state.orders.get(request.order_id)
         if order is None:
-            known = closed.get(request.order_id)
+            known = batch.find(request.order_id) or closed.get(request.order_id)
             if known is None:
                 error: EngineError = NotFound("order", order_id=request.order_id)
             elif known.cancel_requested:
@@ -658,7 +704,7 @@ class AccountGate:
         learned = bool(known)
         for broker, exec_ids in attempt.exec_ids().items():
             for exec_id in await record.booked(self.account_id, broker, sorted(exec_ids)):
-                self._booked[exec_id] = None
+                self._booked[broker, exec_id] = None
                 learned = True
         return learned
 
@@ -692,6 +738,6 @@ def _accept(attempt: Attempt, batch: Batch, request: AcceptDifferenceRequest) ->
         attempt.answer(request.answer, accepted)
 
 
-def _trim(remembered: OrderedDict[str, V]) -> None:
+def _trim(remembered: OrderedDict[K, V]) -> None:
     while len(remembered) > REMEMBERED_DECISIONS:
         remembered.popitem(last=False)

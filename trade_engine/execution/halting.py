@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
 from trade_engine.domain.clock import Clock
-from trade_engine.domain.errors import EngineError, StoreUnavailable
+from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.execution.commands import (
@@ -45,6 +47,15 @@ A risk store that does not answer costs a batch two time limits before it is thr
 """
 
 
+@dataclass(slots=True, eq=False)
+class _Carried:
+    """A halt under way to what did not take it; `left_off` when a resume takes it back."""
+
+    state: ScopeState
+    left_off: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
 class Halting:
     """Halt and resume, for all accounts of this engine."""
 
@@ -65,13 +76,15 @@ class Halting:
         self._clock = clock
         self._observer = observer
         self._queries = queries
-        self._carrying: set[asyncio.Task[None]] = set()
+        self._carrying: set[_Carried] = set()
+        self._stamped_ns = 0
 
     async def stop(self) -> None:
         """Leave off carrying halts: the process ends, and its latches with it."""
-        for task in self._carrying:
+        tasks = [each.task for each in self._carrying if each.task]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._carrying, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def halt(self, command: HaltCommand) -> HaltResult:
         """Stop a scope; never loosens one that is stricter already.
@@ -84,13 +97,14 @@ class Halting:
                 and carries on trying; other replicas may not be.
         """
         state = ScopeState(
-            command.scope, command.state, command.reason, command.operator, self._clock()
+            command.scope, command.state, command.reason, command.operator, self._stamp()
         )
         gates = list(self._covered(command.scope))
         for gate in gates:
             gate.latch(state)
         (faults, changes), elsewhere = await asyncio.gather(
-            self._write(gates, state, command), self._elsewhere(command.scope)
+            self._write(gates, state, command.request_id, command.cancel_open_orders),
+            self._elsewhere(command.scope),
         )
         result = HaltResult(drained=elsewhere == {})
         for account_id, change in changes.items():
@@ -103,7 +117,7 @@ class Halting:
         await self._drain(gates, changes, result, command.scope)
         missing = [gate for gate in gates if changes[gate.account_id] is None]
         if faults or missing:
-            self._carry(gates, missing, state, command)
+            self._carry(gates, missing, state, command.request_id, command.cancel_open_orders)
         else:
             self._unlatch(gates, state)
         if len(faults) == STORES and not any(changes.values()):
@@ -114,12 +128,16 @@ class Halting:
         return result
 
     async def _write(
-        self, gates: Sequence[AccountGate], state: ScopeState, command: HaltCommand
+        self,
+        gates: Sequence[AccountGate],
+        state: ScopeState,
+        request_id: str,
+        cancel_open_orders: bool,  # noqa: FBT001  passed on, not a mode of this function
     ) -> tuple[list[str], dict[str, StateChange | None]]:
         """Write to both stores and every journal at once; says what did not take it."""
         faults, changes = await asyncio.gather(
             self._write_controls([state]),
-            self._journal(gates, state, command.request_id, command.cancel_open_orders),
+            self._journal(gates, state, request_id, cancel_open_orders),
         )
         return faults, changes
 
@@ -128,25 +146,42 @@ class Halting:
         gates: Sequence[AccountGate],
         missing: Sequence[AccountGate],
         state: ScopeState,
-        command: HaltCommand,
+        request_id: str,
+        cancel_open_orders: bool,  # noqa: FBT001  passed on, not a mode of this function
     ) -> None:
         """Go on bringing a halt to what did not take it, as long as it is latched here.
 
         missing are the gates whose journals lack it: one entry in each is enough.
         """
+        carried = _Carried(state)
 
         async def carry() -> None:
             lacking = missing
             while any(gate.latched.get(state.scope) == state for gate in gates):
-                await asyncio.sleep(CARRY_EVERY_S)
-                faults, changes = await self._write(lacking, state, command)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CARRY_EVERY_S):
+                        await carried.left_off.wait()
+                if carried.left_off.is_set():
+                    return
+                faults, changes = await self._write(lacking, state, request_id, cancel_open_orders)
                 lacking = [gate for gate in lacking if changes[gate.account_id] is None]
                 if not faults and not lacking:
                     self._unlatch(gates, state)
 
-        task = asyncio.create_task(carry())
-        self._carrying.add(task)
-        task.add_done_callback(self._carrying.discard)
+        carried.task = asyncio.create_task(carry())
+        self._carrying.add(carried)
+        carried.task.add_done_callback(lambda _: self._carrying.discard(carried))
+
+    async def _leave_off(self, scope: Scope) -> bool:
+        """Carry the halts of a scope no further, and wait for what is being written just now.
+
+        It would else arrive behind the resume, and undo it. Says whether there was any.
+        """
+        carried = [each for each in self._carrying if each.state.scope == scope]
+        for each in carried:
+            each.left_off.set()
+        await asyncio.gather(*(each.task for each in carried if each.task))
+        return bool(carried)
 
     async def _elsewhere(self, scope: Scope) -> dict[str, list[str]] | None:
         """Accounts in scope that only other replicas trade for: their orders not known to be sent.
@@ -155,7 +190,8 @@ class Halting:
         that they are drained. Nor can it when the record does not tell: None.
         """
         try:
-            return await asyncio.wait_for(self._unsent_elsewhere(scope), JOURNAL_WAIT_S)
+            async with asyncio.timeout(JOURNAL_WAIT_S):
+                return await self._unsent_elsewhere(scope)
         except (StoreUnavailable, TimeoutError):
             return None
 
@@ -181,10 +217,47 @@ class Halting:
             StoreUnavailable: it could not be recorded everywhere; the scope stays halted.
             HaltCauseStands: a loss limit of the account is exceeded, and override is not set.
         """
-        state = ScopeState(
-            command.scope, TradingState.ACTIVE, command.reason, command.operator, self._clock()
-        )
         gates = list(self._covered(command.scope))
+        standing = await self._standing(gates, command.scope)
+        # Of when it takes back what stands, by whatever clock that was set.
+        set_at_ns = self._stamp(after_ns=standing.set_at_ns if standing else 0)
+        state = ScopeState(
+            command.scope, TradingState.ACTIVE, command.reason, command.operator, set_at_ns
+        )
+        carried = await self._leave_off(command.scope)
+        try:
+            changes = await self._resume_everywhere(gates, state, command)
+        except (StoreUnavailable, HaltCauseStands) as error:
+            untouched = isinstance(error, HaltCauseStands) and len(gates) == 1 and not carried
+            if standing is not None and not untouched:
+                self._halt_again(gates, standing, state)
+            raise
+        self._unlatch(gates, state)
+        remaining = await self._controls.controls()
+        return ResumeResult(
+            sequences={each: change.sequence for each, change in changes.items() if change},
+            remaining=[each for each in remaining.values() if _overlap(each.scope, command.scope)],
+        )
+
+    async def _standing(self, gates: Iterable[AccountGate], scope: Scope) -> ScopeState | None:
+        """What stands for exactly this scope, set last by whatever clock; None when it is free."""
+        found = [
+            (await self._controls.controls()).get(scope),
+            ((await self._risk.controls()) or {}).get(scope),
+        ]
+        for gate in gates:
+            journaled = await self._record.load(gate.account_id)
+            found.append(gate.latched.get(scope))
+            found.append(journaled.trading.get(scope) if journaled else None)
+        return max(
+            (each for each in found if each and each.state is not TradingState.ACTIVE),
+            key=lambda each: (each.set_at_ns, each.state.strictness),
+            default=None,
+        )
+
+    async def _resume_everywhere(
+        self, gates: Sequence[AccountGate], state: ScopeState, command: ResumeCommand
+    ) -> dict[str, StateChange | None]:
         changes = await self._journal(
             gates,
             state,
@@ -197,12 +270,21 @@ class Halting:
             raise StoreUnavailable(f"the resume could not be journaled for {', '.join(missing)}")
         await self._controls.put_controls([state])
         await self._risk.put_controls([state], complete=False)
-        self._unlatch(gates, state)
-        remaining = await self._controls.controls()
-        return ResumeResult(
-            sequences={each: change.sequence for each, change in changes.items() if change},
-            remaining=[each for each in remaining.values() if _overlap(each.scope, command.scope)],
-        )
+        return changes
+
+    def _halt_again(
+        self, gates: Sequence[AccountGate], standing: ScopeState, resume: ScopeState
+    ) -> None:
+        """Half a resume is none: what took it, or takes it late, is told the halt once more."""
+        again = replace(standing, set_at_ns=self._stamp(after_ns=resume.set_at_ns))
+        for gate in gates:
+            gate.latch(again)
+        self._carry(gates, gates, again, "", False)  # and cancels nothing anew
+
+    def _stamp(self, after_ns: int = 0) -> int:
+        """The time of a command, later than every one before it, whatever is done to the clock."""
+        self._stamped_ns = max(self._clock(), self._stamped_ns + 1, after_ns + 1)
+        return self._stamped_ns
 
     def _covered(self, scope: Scope) -> Iterable[AccountGate]:
         """The accounts that a scope may touch: one, or all."""
@@ -239,11 +321,13 @@ class Halting:
                 TradingStateRequest(state, request_id, cancel_open_orders, override, answer)
             )
             try:
-                done: StateChange = await asyncio.wait_for(answer, JOURNAL_WAIT_S)
+                async with asyncio.timeout(JOURNAL_WAIT_S):
+                    done: StateChange = await answer
             except HaltCauseStands:
                 raise
-            except (EngineError, TimeoutError) as error:
-                log.warning("state_not_journaled", account_id=gate.account_id, why=str(error))
+            except Exception as error:  # noqa: BLE001  whatever it was, the halt must be carried on
+                why = str(error) or "it takes too long"
+                log.warning("state_not_journaled", account_id=gate.account_id, why=why)
                 return None
             return done
 

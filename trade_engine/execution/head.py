@@ -20,6 +20,7 @@ from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.attempt import Attempt
+from trade_engine.execution.controls import restore_controls
 from trade_engine.execution.day_roll import is_over
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.parts import GateStores
@@ -143,7 +144,10 @@ class AccountHead:
         try:
             snapshot = await self._stores.risk.snapshot(request)
             if snapshot.controls is None or self.closed_because:
-                snapshot.controls = await self._restore_controls()
+                known = snapshot.controls is not None
+                snapshot.controls = await restore_controls(
+                    self._stores, expected=known or _is_fresh(state)
+                )
             await self._peek_for_evaluations(attempt, request, snapshot)
         except StoreUnavailable as error:
             self.close(error.message)
@@ -180,16 +184,6 @@ class AccountHead:
         snapshot.earlier.update(peeked.earlier)
         attempt.peeked = throttles.answers(peeked.verdicts)
 
-    async def _restore_controls(self) -> dict[Scope, ScopeState]:
-        """After any doubt: what the record knows joins what is there, and the stricter holds."""
-        controls = await self._stores.controls.controls()
-        await self._stores.risk.put_controls(list(controls.values()), complete=True)
-        log.warning("controls_restored", scopes=[str(scope) for scope in controls])
-        restored = await self._stores.risk.controls()
-        if restored is None:
-            raise StoreUnavailable("the operators' controls were lost again while being restored")
-        return restored
-
     async def reconcile(self, state: AccountState, snapshot: Snapshot) -> AccountState:
         """Step 4: the state to decide on, with the risk store brought in line with the record."""
         same_epoch = snapshot.epoch == state.epoch
@@ -212,13 +206,16 @@ class AccountHead:
             return theirs
         if not self.closed_because:
             self.close("the risk store is being rebuilt from the record")
+            # A fold that was lost or set back went not alone: a halt may have gone the same way.
+            snapshot.controls = await restore_controls(self._stores)
         state = await self._load()
         # The record was read after the fold: a fold that is ahead of it is of a lost timeline. One
         # that cannot be read may say that it is ahead, and would stay.
         lost = snapshot.epoch is None or (same_epoch and (snapshot.sequence or 0) >= state.sequence)
         await self._stores.risk.replace(state, force=lost)
         await self._add_quotes(state, snapshot)
-        log.warning("risk_store_rebuilt", account_id=self.account_id, sequence=state.sequence)
+        tell = log.info if _is_fresh(state) else log.warning
+        tell("risk_store_rebuilt", account_id=self.account_id, sequence=state.sequence)
         self._opened()
         return state
 
@@ -238,6 +235,11 @@ class AccountHead:
             raise_alert(self._observer, Alert.GATE_CLOSED, account_id=self.account_id, why=why)
             self._observer.gate(self.account_id, is_open=False)
         self.closed_because = why
+
+
+def _is_fresh(state: AccountState) -> bool:
+    """Whether the account was opened a moment ago: no risk store can know it yet."""
+    return state.sequence == 1
 
 
 def _symbols(signals: Iterable[Signal], state: AccountState | None) -> list[str]:

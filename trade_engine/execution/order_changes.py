@@ -49,7 +49,8 @@ def _why_not_sent(batch: Batch, order: Order) -> str:
     """Why a queued order may not be sent any more; empty when it may."""
     if order.cancel_requested:
         return "a cancel was asked for"
-    if batch.now_ns - order.created_at_ns > SEND_WITHIN_NS:
+    # A clock that was set back makes an order's age unknown, which is too old.
+    if abs(batch.now_ns - order.created_at_ns) > SEND_WITHIN_NS:
         return f"not sent within {SEND_WITHIN_NS // NS_PER_S} s of its approval"
     trading = batch.trading(order.account_id, order.strategy_id, order.symbol)
     if trading is not None and not _allowed_by(batch, order, trading):
@@ -132,15 +133,16 @@ def set_trading_state(
 
     evidence joins the entry: the numbers of a breach, or what an override excused.
 
-    Nothing but a resume loosens: a state weaker than the one that stands leaves that standing.
+    Nothing but a resume loosens, and that only what was set before it: a state weaker than the one
+    that stands leaves that standing.
     """
     standing = batch.state.trading.get(state.scope)
+    if standing is not None and _outlasts(standing, state):
+        state = standing
     if state.state is TradingState.ACTIVE:
         batch.state.trading.pop(state.scope, None)
         batch.state.activity.enable(state.scope)
     else:
-        if standing is not None and standing.state.strictness > state.state.strictness:
-            state = standing
         batch.state.trading[state.scope] = state
     change = StateChange(
         batch.write(
@@ -167,3 +169,10 @@ def set_trading_state(
             request_cancel(batch, order, request_id, state.reason, state.operator)
             change.canceling.append(order.order_id)
     return change
+
+
+def _outlasts(standing: ScopeState, state: ScopeState) -> bool:
+    """Whether what stands for a scope holds against what comes: a resume, or a halt."""
+    if state.state is TradingState.ACTIVE:
+        return standing.set_at_ns > state.set_at_ns
+    return standing.state.strictness > state.state.strictness

@@ -7,6 +7,10 @@ comes either before it, and then the order is canceled instead, or after it, and
 knows which orders are in flight. The router takes one more look at this process's halts at the
 last step before the broker.
 
+A lease runs out in the record's time, and whoever was stopped or cut off does not hear of it. So
+the sender also reckons by a clock of its own, from before it asked: what it has in hand after that
+goes back to QUEUED, if the record still takes its word, and to no broker.
+
 Whoever takes the lease over starts by asking the broker about every order in SENDING or IN_DOUBT;
 nothing unclear is ever sent again on a guess.
 """
@@ -50,6 +54,8 @@ from trade_engine.execution.requests import (
 log = structlog.get_logger(__name__)
 
 LEASE_TTL_MS = 5000
+LEASE_SHARE = 0.9
+"""How much of a lease's time may be used to send: what is handed over takes time."""
 RENEW_EVERY_S = 1.5
 LOOK_EVERY_S = 1.0
 """How often the open orders are looked through for what no doorbell announced."""
@@ -71,17 +77,21 @@ class OrderRouter:
         record: RecordStore,
         clock: Clock,
         halt: Callable[[str, str], None],
+        uptime: Callable[[], float],
         observer: Observer = UNOBSERVED,
     ) -> None:
         """Say for which gate, through which broker, and under which name the lease is held.
 
-        halt is asked to halt the account (its id, why), and must not block.
+        halt is asked to halt the account (its id, why), and must not block. uptime is in
+        seconds, and never set back.
         """
         self.account_id = gate.account_id
         self._gate = gate
         self._broker = broker
         self._leases = leases
         self._holder = holder
+        self._uptime = uptime
+        self._send_until = 0.0
         self._observer = observer
         self._work = asyncio.Event()
         self._reconciler = Reconciler(
@@ -104,15 +114,20 @@ class OrderRouter:
     # ---- what others say; none of these waits -----------------------------------------------
 
     def offer(self, commit: Commit, approved: Iterable[Order], to_cancel: Iterable[Order]) -> None:
-        """Take what a batch of this process committed, approved, and wants canceled."""
+        """Take what a batch of this process committed, approved, and wants canceled.
+
+        Where the intent to send was committed under another claim than the one now in force, the
+        batch took longer than the lease: another sender may have had it since, and have sent the
+        orders. They are left to the look through, which asks the broker.
+        """
         if self._lease is None:
             return
         self._orders_out.take(commit)
         for order in approved:
-            if order.delivery is DeliveryState.SENDING:
-                self._ready[order.order_id] = order
-            else:
+            if order.delivery is not DeliveryState.SENDING:
                 self._queued[order.order_id] = None
+            elif commit.fence == self.claim:
+                self._ready[order.order_id] = order
         self._cancels.update((order.order_id, order) for order in to_cancel)
         self._work.set()
 
@@ -146,11 +161,13 @@ class OrderRouter:
     async def run(self) -> None:
         """Acquire the lease, send while it holds, and again; until canceled."""
         while True:
+            asked_at = self._uptime()
             try:
                 lease = await self._leases.acquire(
                     self.account_id, self._broker.name, self._holder, LEASE_TTL_MS
                 )
                 if lease is not None:
+                    self._holds_from(asked_at)
                     await self._serve(lease)
             except EngineError as error:
                 log.warning("router_waits", account_id=self.account_id, why=error.message)
@@ -174,6 +191,7 @@ class OrderRouter:
                 await asyncio.wait(
                     {working, reconciling, renewing}, return_when=asyncio.FIRST_COMPLETED
                 )
+                raise_alert(self._observer, Alert.LEASE_LOST, account_id=self.account_id)
             finally:
                 await _end(reconciling)
                 await _end(working)
@@ -196,17 +214,23 @@ class OrderRouter:
 
     async def _renew(self, lease: Lease) -> None:
         """Prolong the lease; return once it is lost, or may be."""
-        last_good = asyncio.get_running_loop().time()
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
-            now = asyncio.get_running_loop().time()
+            asked_at = self._uptime()
             try:
                 if not await self._leases.renew(lease, LEASE_TTL_MS):
                     return
-                last_good = now
+                self._holds_from(asked_at)
             except StoreUnavailable:
-                if now - last_good > LEASE_TTL_MS / 1000:
+                if self._may_have_run_out():
                     return
+
+    def _holds_from(self, asked_at: float) -> None:
+        """The lease was given after `asked_at`: so long at least it is ours."""
+        self._send_until = asked_at + LEASE_TTL_MS / 1000 * LEASE_SHARE
+
+    def _may_have_run_out(self) -> bool:
+        return self._uptime() > self._send_until
 
     @property
     def lease(self) -> Lease | None:
@@ -282,40 +306,43 @@ class OrderRouter:
         for order in orders:
             self._ready.pop(order.order_id, None)
         try:
-            agrees = self._reconciler.agrees
-            go = [order for order in orders if agrees and not self._is_halted(order)]
-            stay = [order for order in orders if not agrees or self._is_halted(order)]
-            deliveries = await self._send(go)
+            deliveries = await self._send(orders)
             for delivery, count in Counter(deliveries).items():
                 self._observer.handed_over(delivery, count)
             now = asyncio.get_running_loop().time()
-            self._handed.update((order.order_id, now) for order in go)
-            await self._settle(go, deliveries, stay)
+            self._handed.update((order.order_id, now) for order in orders)
+            await self._settle(orders, deliveries)
+            if self._may_have_run_out():
+                raise Fenced("the lease may have run out")
         finally:
             self._sending.difference_update(order.order_id for order in orders)
 
     async def _send(self, orders: Sequence[Order]) -> list[Delivery]:
         try:
-            return await self._orders_out.send(orders) if orders else []
+            return await self._orders_out.send(orders, self._may_go)
         except OrdersOutExceed as excess:
             self._halt(self.account_id, excess.message)
             raise_alert(self._observer, Alert.ORDERS_OUT_EXCEED, why=excess.message)
             raise
 
+    def _may_go(self, order: Order) -> bool:
+        """The last look, with nothing between it and the broker."""
+        return (
+            self._reconciler.agrees and not self._may_have_run_out() and not self._is_halted(order)
+        )
+
     def _is_halted(self, order: Order) -> bool:
-        """The last look before the broker: a halt that reached this process a moment ago."""
+        """Whether a halt reached this process a moment ago."""
         return any(
             latched.state is TradingState.HALTED
             and scope.covers(order.account_id, order.strategy_id, order.symbol)
             for scope, latched in self._gate.latched.items()
         )
 
-    async def _settle(
-        self, sent: Sequence[Order], deliveries: Sequence[Delivery], stayed: Sequence[Order]
-    ) -> None:
+    async def _settle(self, handed: Sequence[Order], deliveries: Sequence[Delivery]) -> None:
         """Record what is not proven by reports: doubt, and what did not leave after all."""
         outcomes: dict[str, tuple[DeliveryState, str]] = {}
-        for order, delivery in zip(sent, deliveries, strict=True):
+        for order, delivery in zip(handed, deliveries, strict=True):
             if delivery is not Delivery.SENT:
                 self._handed.pop(order.order_id, None)
             if delivery is Delivery.IN_DOUBT:
@@ -325,11 +352,9 @@ class OrderRouter:
                 )
             elif delivery is Delivery.NOT_SENT:
                 outcomes[order.order_id] = (DeliveryState.QUEUED, "")
-        for order in stayed:
-            outcomes[order.order_id] = (DeliveryState.QUEUED, "")
         if outcomes:
             await self._deliver(outcomes)
-        if stayed:
+        if any(outcomes.get(each.order_id) and self._is_halted(each) for each in handed):
             self.look()  # to be canceled; what the broker could not take waits for the next look
 
     async def _deliver(self, outcomes: dict[str, tuple[DeliveryState, str]]) -> None:

@@ -8,7 +8,7 @@ many goes nowhere, nor does anything handed over with it; whoever asked is told,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 
@@ -54,8 +54,12 @@ class OrdersOut:
         self._approved.clear()
         self._out.clear()
 
-    async def send(self, orders: Sequence[Order]) -> list[Delivery]:
+    async def send(
+        self, orders: Sequence[Order], may_go: Callable[[Order], bool]
+    ) -> list[Delivery]:
         """Hand orders to the broker, if all of them were approved and none has gone before.
+
+        may_go is asked of each after everything else; where it says no, the order is NOT_SENT.
 
         Raises:
             OrdersOutExceed: one was not, or has; nothing was handed over.
@@ -72,10 +76,16 @@ class OrdersOut:
                 )
             asked.add(order.order_id)
             _compare(order, await self._approval(order))
-        for order_id in asked:
+        going = [order for order in orders if may_go(order)]
+        gone = {order.order_id for order in going}
+        for order_id in gone:
             self._approved.pop(order_id, None)
-        self._out |= asked
-        return await self._broker.send([ApprovedOrder(order) for order in orders])
+        self._out |= gone
+        sent = await self._broker.send([ApprovedOrder(order) for order in going]) if going else []
+        deliveries = iter(sent)
+        return [
+            next(deliveries) if order.order_id in gone else Delivery.NOT_SENT for order in orders
+        ]
 
     async def _approval(self, order: Order) -> Terms | None:
         """What the journal says was approved under this order's id; None: nothing."""

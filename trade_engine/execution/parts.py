@@ -33,7 +33,10 @@ class GateStores:
 
 @dataclass(slots=True)
 class EngineParts:
-    """What the wiring hands in. new_epoch names a record that is opened for the first time."""
+    """What the wiring hands in. new_epoch names a record that is opened for the first time.
+
+    uptime is in seconds, and never set: what a lease is held against.
+    """
 
     stores: GateStores
     leases: LeaseStore
@@ -43,6 +46,7 @@ class EngineParts:
     brokers: dict[str, Broker]
     rulebook: Rulebook
     clock: Clock
+    uptime: Callable[[], float]
     new_epoch: Callable[[], str]
     replica_id: str
     version: str

@@ -342,6 +342,19 @@ class RiskStore(Protocol):
         One never takes the place of a stricter one, but for ACTIVE, of what was set before it.
         """
 
+    async def damaged_controls(self) -> list[str]:
+        """The fields of trading states that cannot be read: they keep all of them unknown."""
+
+    async def drop_control(self, field: str) -> None:
+        """Remove what stands under a field that names no scope."""
+
+    async def check(self) -> None:
+        """See that the store may be relied on: that it drops nothing by itself.
+
+        Raises:
+            StoreUnavailable: it may not. So does every snapshot, until a check passes.
+        """
+
     async def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """The last quotes of these symbols; unknown ones are absent."""
 

@@ -82,8 +82,9 @@ class Watched(Ledgered):
         with self.batch(self.rules, {}, now_ns=self.now_ns) as batch:
             excused = check_resume(batch, self.marks, ACTIVE, override=override)
             batch.state.day.excused = excused or batch.state.day.excused
+            resumed = replace(ACTIVE, set_at_ns=self.now_ns)
             set_trading_state(
-                batch, ACTIVE, "r", cancel_open_orders=False, evidence={"excused": excused}
+                batch, resumed, "r", cancel_open_orders=False, evidence={"excused": excused}
             )
 
     def verified(self) -> list[str]:

@@ -184,6 +184,29 @@ def read_controls(flat: Sequence[bytes]) -> dict[Scope, ScopeState] | None:
     return {each.scope: each for each in states}
 
 
+def damaged_controls(flat: Sequence[bytes]) -> list[str]:
+    """The fields of HGETALL of the controls whose values cannot be read."""
+    pairs = iter(flat)
+    return [
+        field.decode(errors="surrogateescape")
+        for field, value in zip(pairs, pairs, strict=True)
+        if field != COMPLETE_FIELD and not _is_control(value)
+    ]
+
+
+def field_bytes(field: str) -> bytes:
+    """A field as `damaged_controls` told it, as it stands in Redis."""
+    return field.encode(errors="surrogateescape")
+
+
+def _is_control(value: bytes) -> bool:
+    try:
+        _read_control(value)
+    except UNREADABLE:
+        return False
+    return True
+
+
 @lru_cache(maxsize=1024)
 def _read_control(value: bytes) -> ScopeState:
     return scope_state_from_json(orjson.loads(value))

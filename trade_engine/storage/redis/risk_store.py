@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import NS_PER_S
+from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.market import Quote
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.ports import (
@@ -33,6 +34,7 @@ class RedisRiskStore:
     def __init__(self, link: RedisLink, replica_id: str) -> None:
         self._link = link
         self._replica_id = replica_id
+        self._unfit: StoreUnavailable | None = None
 
     async def snapshot(self, request: SnapshotRequest) -> Snapshot:
         """Fold, verdicts, quotes and controls.
@@ -41,7 +43,10 @@ class RedisRiskStore:
 
         Raises:
             InvalidField: a rate is beyond what throttles can hold.
+            StoreUnavailable: also when the last `check` found Redis unfit.
         """
+        if self._unfit is not None:
+            raise StoreUnavailable(self._unfit.message, **self._unfit.metadata)
         commands: list[Command] = [self._ask(request), _CONTROLS]
         if request.symbols or request.earlier:
             commands.append(quotes.asking(request.symbols, request.earlier))
@@ -133,6 +138,29 @@ class RedisRiskStore:
                 ],
             )
         )
+
+    async def damaged_controls(self) -> list[str]:
+        """The fields of trading states that cannot be read: they keep all of them unknown."""
+        (rows,) = await self._link.run(_CONTROLS)
+        return encoding.damaged_controls(rows)
+
+    async def drop_control(self, field: str) -> None:
+        """Remove what stands under a field that names no scope."""
+        await self._link.run(("HDEL", keys.CONTROLS, encoding.field_bytes(field)))
+
+    async def check(self) -> None:
+        """See that Redis evicts nothing: its policy can be changed, and a failover brings another.
+
+        Raises:
+            StoreUnavailable: it does, or does not answer. Snapshots are refused while it does.
+        """
+        try:
+            await self._link.check_policy()
+        except StoreUnavailable as error:
+            if "maxmemory_policy" in error.metadata:
+                self._unfit = error
+            raise
+        self._unfit = None
 
     async def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """The last quotes of these symbols; unknown ones are absent."""
