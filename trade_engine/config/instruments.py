@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from trade_engine.config.calendars import CALENDAR
 from trade_engine.config.currencies import CURRENCY
-from trade_engine.config.kinds import number, one_of, switch, text
+from trade_engine.config.kinds import Kind, number, one_of, switch, text
 from trade_engine.config.toml_file import Key, TomlFile
 from trade_engine.domain.errors import InvalidField
 from trade_engine.domain.market import Instrument
+from trade_engine.domain.order import OrderPolicy
 from trade_engine.domain.signal import SYMBOL_ALLOWED, checked_symbol
 
 ASSET_CLASSES = (
@@ -22,6 +23,15 @@ ASSET_CLASSES = (
     "index",
     "option",
 )
+
+
+def _order_policy(value: object) -> OrderPolicy:
+    if value not in list(OrderPolicy):
+        raise ValueError
+    return OrderPolicy(str(value))
+
+
+ORDER_POLICY = Kind("MARKETABLE_LIMIT, IOC or LIMIT", _order_policy)
 
 INSTRUMENT_KEYS = {
     "tick": Key(number("a price step above 0", above=0), "the price step", required=True),
@@ -46,6 +56,12 @@ INSTRUMENT_KEYS = {
         text(SYMBOL_ALLOWED, checked_symbol),
         "the asset that its exposure counts toward, for instance ES for all its futures; its own "
         "symbol unless set",
+    ),
+    "order_policy": Key(
+        ORDER_POLICY,
+        "MARKETABLE_LIMIT (unless set): up to the slippage bound, for as long as time_horizon "
+        "says; IOC: the same price, at once or not at all; LIMIT: at the reference price, to wait "
+        "there",
     ),
 }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from trade_engine.domain.money import ONE, ZERO, optional_text
+from trade_engine.domain.order import OrderPolicy
 
 HALF = Decimal("0.5")
 
@@ -28,6 +29,7 @@ class Instrument:
     shortable: bool = True
     restricted: bool = False
     underlying: str = ""
+    order_policy: OrderPolicy = OrderPolicy.MARKETABLE_LIMIT
 
     @property
     def asset(self) -> str:

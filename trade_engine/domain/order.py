@@ -28,6 +28,18 @@ class TimeInForce(StrEnum):
     FOK = "FOK"
 
 
+class OrderPolicy(StrEnum):
+    """How an instrument's orders are priced, and how long they stand.
+
+    MARKETABLE_LIMIT: up to the slippage bound, for as long as the signal's horizon says. IOC: the
+    same price, at once or not at all. LIMIT: at the reference price, so that it may have to wait.
+    """
+
+    MARKETABLE_LIMIT = "MARKETABLE_LIMIT"
+    IOC = "IOC"
+    LIMIT = "LIMIT"
+
+
 class OrdStatus(StrEnum):
     """FIX 4.4 OrdStatus(39), all of it."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from trade_engine.domain.limits import STRATEGY_RATE, Level, Limit, Limits, Rate
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import ZERO, text
+from trade_engine.domain.order import OrderPolicy
 from trade_engine.domain.session import ALWAYS_OPEN
 from trade_engine.domain.trading_state import TradingState
 
@@ -178,8 +179,10 @@ def _strategy_from_json(doc: dict[str, Any]) -> StrategyTerms:
 
 
 def _instrument_json(instrument: Instrument) -> dict[str, Any]:
-    underlying = {"underlying": instrument.underlying} if instrument.underlying else {}
-    return underlying | {
+    said = {"underlying": instrument.underlying} if instrument.underlying else {}
+    if instrument.order_policy is not OrderPolicy.MARKETABLE_LIMIT:
+        said["order_policy"] = instrument.order_policy.value
+    return said | {
         "symbol": instrument.symbol,
         "tick": text(instrument.tick),
         "lot": text(instrument.lot),
@@ -194,4 +197,5 @@ def _instrument_json(instrument: Instrument) -> dict[str, Any]:
 
 def _instrument_from_json(doc: dict[str, Any]) -> Instrument:
     numbers = {name: Decimal(doc[name]) for name in ("tick", "lot", "multiplier")}
-    return Instrument(**(doc | numbers))
+    policy = OrderPolicy(doc.get("order_policy", OrderPolicy.MARKETABLE_LIMIT))
+    return Instrument(**(doc | numbers | {"order_policy": policy}))

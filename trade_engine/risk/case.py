@@ -8,6 +8,7 @@ from decimal import Decimal
 from trade_engine.domain.decision import CheckResult, Reason
 from trade_engine.domain.limits import SLIPPAGE, LimitSpec
 from trade_engine.domain.money import ZERO, text
+from trade_engine.domain.order import OrderPolicy
 from trade_engine.domain.signal import Side
 from trade_engine.risk.exposure import Held
 from trade_engine.risk.sizing import Sized, size
@@ -72,7 +73,9 @@ def open_case(inputs: Inputs) -> Case:
         reference = quote.reference
     if instrument is None or reference is None or case.quote_fault is not None:
         return case
-    sized = size(signal, view, instrument, reference, slippage_asked(inputs) or ZERO)
+    waits = instrument.order_policy is OrderPolicy.LIMIT
+    slippage = ZERO if waits else slippage_asked(inputs) or ZERO
+    sized = size(signal, view, instrument, reference, slippage)
     if sized is None:
         return case
     case.sized = sized

@@ -17,7 +17,7 @@ from trade_engine.domain.clock import NS_PER_S
 from trade_engine.domain.decision import CheckResult, Decision, Outcome, Reason
 from trade_engine.domain.limits import SIGNAL_AGE
 from trade_engine.domain.money import text
-from trade_engine.domain.order import Order, OrdType, TimeInForce, order_id_for
+from trade_engine.domain.order import Order, OrderPolicy, OrdType, TimeInForce, order_id_for
 from trade_engine.domain.signal import TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.risk.activity import (
@@ -123,7 +123,7 @@ def _order(case: Case) -> Order:
         signal_id=signal.signal_id,
         side=signal.side,
         ord_type=OrdType.LIMIT,
-        time_in_force=TIME_IN_FORCE[signal.time_horizon],
+        time_in_force=_time_in_force(case),
         order_qty=sized.sizing.order_quantity,
         price=sized.sizing.limit_price,
         broker=case.inputs.broker,
@@ -132,6 +132,14 @@ def _order(case: Case) -> Order:
         leaves_qty=sized.sizing.order_quantity,
         updated_at_ns=case.inputs.now_ns,
     )
+
+
+def _time_in_force(case: Case) -> TimeInForce:
+    """As the signal's horizon says, unless the instrument's orders never wait."""
+    instrument = case.inputs.instrument
+    if instrument is not None and instrument.order_policy is OrderPolicy.IOC:
+        return TimeInForce.IOC
+    return TIME_IN_FORCE[case.inputs.signal.time_horizon]
 
 
 TIME_IN_FORCE = {

@@ -12,6 +12,7 @@ from trade_engine.config import ConfigFaults, load_rulebook
 from trade_engine.config.calendars import AT_HAND
 from trade_engine.config.currencies import CURRENCIES
 from trade_engine.domain.market import Instrument
+from trade_engine.domain.order import OrderPolicy
 from trade_engine.domain.rulebook import Rulebook
 
 SHORTEST = """[instruments.AAPL]
@@ -51,6 +52,7 @@ def test_everything_may_be_set(tmp_path: Path) -> None:
         calendar = "CME"
         shortable = false
         restricted = true
+        order_policy = "IOC"
         """
     assert load(tmp_path, text).instruments == {
         "ES/Z6": Instrument(
@@ -63,6 +65,7 @@ def test_everything_may_be_set(tmp_path: Path) -> None:
             calendar="CME",
             shortable=False,
             restricted=True,
+            order_policy=OrderPolicy.IOC,
         )
     }
 
@@ -137,11 +140,19 @@ def test_everything_may_be_set(tmp_path: Path) -> None:
         ),
         (
             "lot = 1",
+            'lot = 1\norder_policy = "ioc"',
+            (
+                '4: instruments.AAPL.order_policy: got "ioc", allowed is '
+                "MARKETABLE_LIMIT, IOC or LIMIT"
+            ),
+        ),
+        (
+            "lot = 1",
             "lot = 1\ntik = 1",
             (
                 "4: instruments.AAPL.tik: got an unknown key (it is 1; did "
                 "you mean tick?), allowed is one of tick, lot, currency, asset_class, multiplier, "
-                "calendar, shortable, restricted, underlying"
+                "calendar, shortable, restricted, underlying, order_policy"
             ),
         ),
         (
