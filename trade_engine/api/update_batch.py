@@ -21,6 +21,9 @@ _UPDATE_KIND = {
     EntryKind.EXECUTION: order_pb2.UPDATE_KIND_EXECUTION,
 }
 
+_VIEWS_MAX = 64
+"""Views that a batch remembers: clients choose the filters, and a quiet batch is kept for long."""
+
 _UPDATES_TAG = bytes([signal_service_pb2.StreamOrderUpdatesResponse.UPDATES_FIELD_NUMBER << 3 | 2])
 
 
@@ -69,9 +72,12 @@ class Batch:
         """What a filter lets through after a sequence; None when that is nothing."""
         if after_sequence >= self.first:
             return self._made(which, after_sequence)
-        if which not in self._views:
-            self._views[which] = self._made(which, after_sequence)
-        return self._views[which]
+        if which in self._views:
+            return self._views[which]
+        view = self._made(which, after_sequence)
+        if len(self._views) < _VIEWS_MAX:
+            self._views[which] = view
+        return view
 
     def _made(self, which: UpdateFilter, after_sequence: int) -> View | None:
         wanted = [

@@ -316,7 +316,11 @@ class AsyncTradeEngineClient:
             except grpc.RpcError as error:
                 raise TradeEngineError.from_call(error, self._target) from error
 
-        return call.read(await AsyncRetrying(sleep=self._sleep, **attempts.tenacity())(attempt))
+        try:
+            answer: Any = await AsyncRetrying(sleep=self._sleep, **attempts.tenacity())(attempt)
+        except TradeEngineError as error:
+            raise attempts.last_word(error) from error.__cause__
+        return call.read(answer)
 
     async def _list(self, pages: Pages[T]) -> AsyncIterator[T]:
         items, token = await self._call(pages.page(""))

@@ -38,16 +38,28 @@ class TradeEngineError(Exception):
     def retryable(self) -> bool:
         """Whether the same request, under the same id, may do better later.
 
-        RESOURCE_EXHAUSTED counts only where the engine says how long to wait: without that word
-        it is a message that is too large.
+        After CANCELED, INTERNAL and UNKNOWN nobody knows whether it was done, so the same id asks
+        for the first answer. RESOURCE_EXHAUSTED counts only where the engine says how long to
+        wait: without that word it is a message that is too large.
         """
         match self.code:
-            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+            case (
+                grpc.StatusCode.UNAVAILABLE
+                | grpc.StatusCode.DEADLINE_EXCEEDED
+                | grpc.StatusCode.CANCELLED
+                | grpc.StatusCode.INTERNAL
+                | grpc.StatusCode.UNKNOWN
+            ):
                 return True
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 return self.retry_after_s is not None
             case _:
                 return False
+
+    @property
+    def is_the_engines(self) -> bool:
+        """Whether the engine said it, and not the connection, or the client's own clock."""
+        return self.reason != self.code.name or bool(self.metadata)
 
     @classmethod
     def from_call(cls, error: grpc.RpcError, target: str) -> Self:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from tenacity import RetryCallState
 
 from trade_engine.client.errors import TradeEngineError
@@ -43,6 +44,7 @@ class Attempts:
         self._policy = policy
         self._clock = clock
         self._failed = 0
+        self._told: TradeEngineError | None = None
         self._deadline = clock() + policy.retry_for_s
 
     def begin_again(self) -> None:
@@ -57,6 +59,8 @@ class Attempts:
 
     def pause_after(self, error: TradeEngineError) -> float | None:
         """How long to wait before the next attempt, in seconds; None: there is none."""
+        if error.is_the_engines:
+            self._told = error
         if not error.retryable:
             return None
         window = min(self._policy.backoff_s * 2.0**self._failed, self._policy.backoff_s_max)
@@ -66,6 +70,15 @@ class Attempts:
             window = min(window, asked * _JITTER)
         pause = (asked or 0.0) + random.uniform(0, window)  # noqa: S311  nothing secret
         return pause if self._clock() + pause < self._deadline else None
+
+    def last_word(self, error: TradeEngineError) -> TradeEngineError:
+        """What to raise when the attempts are over: what the engine said last, if it said anything.
+
+        A last attempt that merely ran out of time says less.
+        """
+        if error.code is grpc.StatusCode.DEADLINE_EXCEEDED and self._told is not None:
+            return self._told
+        return error
 
     def tenacity(self) -> dict[str, Any]:
         """The same, as arguments of tenacity's Retrying and AsyncRetrying."""

@@ -318,7 +318,11 @@ class TradeEngineClient:
             except grpc.RpcError as error:
                 raise TradeEngineError.from_call(error, self._target) from error
 
-        return call.read(Retrying(sleep=self._sleep, **attempts.tenacity())(attempt))
+        try:
+            answer = Retrying(sleep=self._sleep, **attempts.tenacity())(attempt)
+        except TradeEngineError as error:
+            raise attempts.last_word(error) from error.__cause__
+        return call.read(answer)
 
     def _list(self, pages: Pages[T]) -> Iterator[T]:
         items, token = self._call(pages.page(""))

@@ -94,3 +94,12 @@ def test_those_with_the_same_filter_share_one_serialization() -> None:
     batch = Batch(entries(7))
 
     assert batch.view(UpdateFilter("a"), 0) is batch.view(UpdateFilter("a"), 0)
+
+
+def test_a_batch_remembers_no_more_views_than_there_are_honest_filters() -> None:
+    """Clients choose filters freely: what they make up must not stay for as long as the batch."""
+    batch = Batch(entries(7))
+    for number in range(1_000):
+        assert batch.view(UpdateFilter(f"made-up-{number}"), 0) is None
+    assert batch.view(UpdateFilter("a", "X"), 0) == batch.view(UpdateFilter("a", "X"), 0)
+    assert len(batch._views) <= 64

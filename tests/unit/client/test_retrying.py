@@ -38,7 +38,9 @@ def failure(code: grpc.StatusCode, retry_after_s: float | None = None) -> TradeE
         (grpc.StatusCode.FAILED_PRECONDITION, 1.0, False),
         (grpc.StatusCode.PERMISSION_DENIED, None, False),
         (grpc.StatusCode.UNIMPLEMENTED, None, False),
-        (grpc.StatusCode.INTERNAL, None, False),
+        (grpc.StatusCode.INTERNAL, None, True),
+        (grpc.StatusCode.CANCELLED, None, True),
+        (grpc.StatusCode.UNKNOWN, None, True),
     ],
 )
 def test_what_is_worth_another_attempt(
@@ -99,3 +101,17 @@ def test_an_attempt_has_its_time_limit_or_what_is_left() -> None:
     assert attempts.timeout_s == pytest.approx(1)
     clock.now += 9
     assert 0 < attempts.timeout_s < 0.01
+
+
+def test_the_last_word_is_the_engines_though_the_last_attempt_ran_out_of_time() -> None:
+    attempts = Attempts(POLICY, Clock())
+    told = TradeEngineError(
+        grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "no store took the halt"
+    )
+    silent = TradeEngineError(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "no answer")
+    gone = TradeEngineError(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", "no engine answers")
+    assert attempts.last_word(silent) is silent
+    attempts.pause_after(told)
+    attempts.pause_after(gone)
+    assert attempts.last_word(silent) is told
+    assert attempts.last_word(gone) is gone
