@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from tests.support.cases import signal
 from tests.support.memory_engine import order_for
+from trade_engine.domain.market import Instrument
 from trade_engine.domain.order import Order
 from trade_engine.domain.position import Position
 from trade_engine.domain.signal import Side
-from trade_engine.risk.exposure import Exposure, Held
+from trade_engine.risk.exposure import Elsewhere, Exposure, Held
 
 D = Decimal
 PRICES = {"AAPL": D(100), "IBM": D(10), "ES": D(5000)}
@@ -111,3 +112,39 @@ def test_market_value_is_signed_and_asks_no_price_of_what_only_works() -> None:
     )
     assert exposure.market_value(PRICES.get) == 300 - 500
     assert Exposure([], []).market_value(PRICES.get) == 0
+
+
+def test_what_all_other_symbols_add_up_to() -> None:
+    """AAPL aside: 3 IBM long with 2 more bought, 4 ES short with 1 more sold, one without price."""
+    exposure = Exposure(
+        [
+            Position("a", "AAPL", D(9)),
+            Position("a", "IBM", D(3)),
+            Position("b", "ES", D(-4)),
+            Position("b", "ZZZ", D(1)),
+        ],
+        [],
+    )
+    exposure.of_symbol("IBM").working_buy = D(2)
+    exposure.of_symbol("ES").working_sell = D(1)
+    instruments = {
+        symbol: Instrument(symbol, D(1), D(1), "USD", kind, underlying=underlying)
+        for symbol, kind, underlying in (
+            ("AAPL", "equity", ""),
+            ("IBM", "equity", ""),
+            ("ES", "future", "AAPL"),
+            ("ZZZ", "equity", ""),
+        )
+    }
+    values = {"AAPL": D(1), "IBM": D(10), "ES": D(100)}
+    found = exposure.elsewhere("AAPL", values.get, instruments)
+    assert found == Elsewhere(
+        gross=D(50 + 500),
+        net_long=D(50 - 400),
+        net_short=D(-30 + 500),
+        funds=D(20 + 400),
+        working=D(20 + 100),
+        asset_gross=D(500),
+        class_gross=D(50),
+        missing=["ZZZ"],
+    )
