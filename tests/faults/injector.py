@@ -14,10 +14,12 @@ import redis
 
 from tests.faults.client_log import ClientLog
 from tests.faults.plan import POINT_FAULTS, Fault, Plan
-from tests.faults.replica import Replica
+from tests.faults.replica import START_S, Replica
 from tests.faults.servers import Servers
 from tests.proxy import Proxy
 
+STRIKES_FOR_S = 0.1
+"""How long a point may still strike after it was told not to."""
 LEASE_OVER_S = 1.0
 """How long past its lease an engine is kept frozen."""
 
@@ -80,10 +82,21 @@ class Injector:
         await asyncio.to_thread(self._servers.free_disk)
         await asyncio.to_thread(self._servers.wake)
         await asyncio.to_thread(self._servers.wait_ready)
-        for replica in self.replicas:
-            await asyncio.wait_for(replica.ready.wait(), 60)
-            replica.command("disarm")
+        # What was armed may have struck just before it heard: look until nobody is missing.
+        while not all(  # noqa: ASYNC110  asked of processes
+            [await self._serves(replica) for replica in self.replicas]
+        ):
+            await asyncio.sleep(STRIKES_FOR_S)
         self._log.write("healed")
+
+    async def _serves(self, replica: Replica) -> bool:
+        """Wait until a replica is ready; False when it was not so all the time."""
+        was_ready = replica.ready.is_set()
+        await asyncio.wait_for(replica.ready.wait(), START_S)
+        replica.command("disarm")
+        replica.signal(signal.SIGCONT)
+        await asyncio.sleep(STRIKES_FOR_S)
+        return was_ready and replica.ready.is_set()
 
     # ---- one fault --------------------------------------------------------------------------
 

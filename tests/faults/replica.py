@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-START_S = 40.0
+START_S = 60.0
 STOP_S = 20.0
 
 
@@ -84,6 +84,8 @@ class Replica:
 
     def signal(self, number: signal.Signals) -> None:
         pid = self.pid
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self.ready.clear()
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -134,6 +136,8 @@ class Replica:
             self.ready.set()
         elif line.startswith("POINT "):
             _, action, point = line.split(" ", 2)
+            if action == "kill":
+                self.ready.clear()
             self._on_point(self, action, point)
         elif line.startswith("UNKNOWN COMMAND"):
             raise AssertionError(line)
