@@ -7,6 +7,7 @@ not there skips the test, and says so.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import gzip
 import os
@@ -53,13 +54,15 @@ def programs() -> Path:
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "trade-engine-tests" / "quickfix"
-    if not (folder / "complete").exists():
-        missing = [each for each in ("apt-get", "dpkg-deb", "tar") if shutil.which(each) is None]
-        if missing:
-            pytest.skip(f"NO QUICKFIX VENUES: this machine has no {', '.join(missing)}")
-        folder.mkdir(parents=True, exist_ok=True)
+    missing = [each for each in ("apt-get", "dpkg-deb", "tar") if shutil.which(each) is None]
+    if missing and not (folder / "complete").exists():
+        pytest.skip(f"NO QUICKFIX VENUES: this machine has no {', '.join(missing)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers wait for the first one
         try:
-            _fetch(folder)
+            if not (folder / "complete").exists():
+                _fetch(folder)
         except (subprocess.SubprocessError, OSError) as error:
             said = getattr(error, "stderr", b"") or b""
             pytest.skip(f"NO QUICKFIX VENUES: {error}; {said.decode(errors='replace')[-300:]}")
@@ -80,7 +83,9 @@ def _fetch(folder: Path) -> None:
         program.write_bytes(gzip.decompress((folder / packed).read_bytes()))
         program.chmod(0o755)
     [library] = folder.glob("usr/lib/*/libquickfix.so.17")
-    (folder / "libquickfix.so.17").symlink_to(library.resolve())
+    link = folder / "libquickfix.so.17"
+    link.unlink(missing_ok=True)
+    link.symlink_to(library.resolve())
     (folder / "complete").touch()
 
 

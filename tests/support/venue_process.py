@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_PDEATHSIG = 1
@@ -24,9 +25,14 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def leave_network() -> None:
-    flags = CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER
-    if LIBC.unshare(flags):
+    user, group = os.geteuid(), os.getegid()
+    if LIBC.unshare(CLONE_NEWNET if user == 0 else CLONE_NEWNET | CLONE_NEWUSER):
         raise OSError(ctypes.get_errno(), "unshare: " + os.strerror(ctypes.get_errno()))
+    if user != 0:  # root in there, so that the loopback may be brought up
+        own = Path("/proc/self")
+        (own / "setgroups").write_text("deny")
+        (own / "uid_map").write_text(f"0 {user} 1")
+        (own / "gid_map").write_text(f"0 {group} 1")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True, capture_output=True)
 
 
