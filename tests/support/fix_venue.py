@@ -36,8 +36,16 @@ CODES = {
     ExecType.REJECTED: ("8", "8"),
     ExecType.EXPIRED: ("C", "C"),
     ExecType.TRADE: ("F", "1"),
+    ExecType.TRADE_CORRECT: ("G", "1"),
+    ExecType.TRADE_CANCEL: ("H", "1"),
 }
 """ExecType(150) and OrdStatus(39)."""
+IN_FIX_42 = {
+    ExecType.TRADE: ("1", "0"),
+    ExecType.TRADE_CORRECT: ("1", "2"),
+    ExecType.TRADE_CANCEL: ("0", "1"),
+}
+"""ExecType(150) and ExecTransType(20), where FIX 4.2 differs."""
 TIMES_IN_FORCE = {
     "0": TimeInForce.DAY,
     "1": TimeInForce.GTC,
@@ -253,13 +261,14 @@ class FixVenue(Application):
                 "t60": timestamp(report.transact_time_ns),
                 "t58": report.text,
             }
-            if report.exec_type is ExecType.TRADE:
-                exec_type = "1" if self.version == "FIX.4.2" else "F"
+            if report.exec_ref_id:
+                fields["t19"] = report.exec_ref_id
+            if report.exec_type in (ExecType.TRADE, ExecType.TRADE_CORRECT):
                 fields |= {"t32": text(report.last_qty), "t31": text(report.last_px or Decimal(0))}
             if report.exec_type is ExecType.CANCELED and report.cl_ord_id in self._cancels:
                 fields |= {"t11": self._cancels[report.cl_ord_id], "t41": report.cl_ord_id}
             if self.version == "FIX.4.2":
-                fields["t20"] = "0"
+                exec_type, fields["t20"] = IN_FIX_42.get(report.exec_type, (exec_type, "0"))
             await self.say(**{**fields, "t150": exec_type, "t39": status})
 
 
