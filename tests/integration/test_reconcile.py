@@ -208,6 +208,53 @@ async def test_fills_without_executions_become_one_synthetic_fill_until_they_are
         await audit(run)
 
 
+async def test_a_venue_that_lists_nothing_is_asked_about_each_order_on_a_new_connection(
+    database_url: str, redis_url: str
+) -> None:
+    async with one(database_url, redis_url) as run:
+        order = await resting_order(run)
+        deaf(run)
+
+        async def cannot_say(*_: Any) -> None:
+            return None
+
+        for question in ("open_orders", "executions", "positions"):
+            instead(run, question, cannot_say)
+        await run.engine.publish_quotes([quote("AAPL", 149)])
+        await asyncio.sleep(reconcile.EVERY_S * 2)
+        assert (await recorded(run, order.order_id)).ord_status is OrdStatus.NEW
+        paper: Any = broker(run)
+        paper.connection = 2
+        await until_quiet(run)
+        assert (await recorded(run, order.order_id)).ord_status is OrdStatus.FILLED
+        await agreed(run)
+
+
+async def test_an_order_that_its_broker_has_closed_in_silence(
+    database_url: str, redis_url: str
+) -> None:
+    async with one(database_url, redis_url) as run:
+        order = await resting_order(run)
+        own = broker(run).query
+
+        async def nothing(*_: Any) -> Any:
+            return []
+
+        async def closed(*args: Any) -> Any:
+            known = await own(*args)
+            for each in known.values():
+                each.is_open, each.leaves_qty = False, Decimal(0)
+            return known
+
+        instead(run, "open_orders", nothing)
+        instead(run, "query", closed)
+        difference = await found(run, f"ORDER_CLOSED_THERE:{order.order_id}")
+        assert (await recorded(run, order.order_id)).ord_status is OrdStatus.NEW
+        await accept(run, difference.difference_id, "the desk says that it was canceled")
+        assert (await recorded(run, order.order_id)).ord_status is OrdStatus.CANCELED
+        await agreed(run)
+
+
 async def test_a_position_that_differs_holds_the_account_until_it_is_accepted(
     database_url: str, redis_url: str
 ) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.support.trading import quote, rulebook, signal
 from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.config.calendars import ExchangeCalendars
-from trade_engine.domain.errors import EngineError
+from trade_engine.domain.errors import EngineError, GateClosed, StoreUnavailable
 from trade_engine.domain.execution import ExecType
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.order import OrdStatus
@@ -150,7 +151,7 @@ class Run:
             wish.account_id = self.account_id
             if rests:
                 wish.max_slippage_bps = Decimal(0)
-            await self.engine.submit(wish)
+            await patiently(partial(self.engine.submit, wish))
 
     async def show(self, chance: Random) -> None:
         shown = []
@@ -158,7 +159,7 @@ class Run:
             seen = quote(symbol, str(150 + chance.randint(-40, 40) / Decimal(20)))
             size = chance.choice([None, Decimal(10), Decimal(40)])
             shown.append(replace(seen, bid_size=size, ask_size=size))
-        await self.engine.publish_quotes(shown)
+        await patiently(lambda: self.engine.publish_quotes(shown))
         self.paper.on_quotes(shown)
 
     async def cancel_open(self, every: bool) -> None:  # noqa: FBT001
@@ -190,6 +191,18 @@ class Run:
         if orders or account is None or account._delivery._waiting:
             return False
         return reconciler.agrees
+
+
+async def patiently(call: Callable[[], Awaitable[object]]) -> None:
+    """Ask again, as a client does, while a store of a busy machine does not answer."""
+    async with asyncio.timeout(SETTLE_S):
+        while True:
+            try:
+                await call()
+            except (GateClosed, StoreUnavailable):
+                await asyncio.sleep(0.2)
+            else:
+                return
 
 
 def account_of(seed: int) -> str:

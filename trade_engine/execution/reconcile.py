@@ -7,7 +7,8 @@ found again and again with the same numbers (a fill may be on its way while we c
 journaled, alerted on and holds the account (`differences`).
 
 A question that was not answered is no answer: then nothing is compared, and the account is not
-agreed upon. A venue that has no such question (None) is not compared in it.
+agreed upon. A venue that has no such question (None) is not compared in it; of one that
+cannot list its open orders, each of ours is asked about by itself on every new connection.
 """
 
 from __future__ import annotations
@@ -180,9 +181,9 @@ class Reconciler:
     async def _compare_orders(self) -> list[Difference]:
         ours = (await self._holdings()).orders
         resting = await self._broker.open_orders(self.account_id)
-        if resting is None:
-            return []
-        theirs = {each.cl_ord_id: each for each in resting}
+        if resting is None and self.agrees:
+            return []  # one question for each order is for a new connection, not for every minute
+        theirs = {each.cl_ord_id: each for each in resting or ()}
         sent = {each for each, order in ours.items() if order.delivery is DeliveryState.SENT}
         gone = sorted(sent - theirs.keys())
         if gone:
@@ -252,6 +253,17 @@ class Reconciler:
                     theirs=f"open, {text(seen.leaves_qty)} left",
                     message=f"order {order.order_id} is {order.ord_status} here, and "
                     f"{self._broker.name} works it: {text(seen.leaves_qty)} left",
+                )
+            )
+        if order.is_open and not seen.is_open and order.cum_qty == seen.cum_qty:
+            found.append(
+                self._difference(
+                    DifferenceKind.ORDER_CLOSED_THERE,
+                    order.order_id,
+                    ours=order.ord_status,
+                    theirs="closed",
+                    message=f"order {order.order_id} is {order.ord_status} here, and "
+                    f"{self._broker.name} has closed it",
                 )
             )
         if order.cum_qty != seen.cum_qty:
