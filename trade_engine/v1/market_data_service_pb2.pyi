@@ -53,7 +53,9 @@ class Quote(_message.Message):
     last: _builtins.str
     """Optional. The price of the last trade; empty: unknown."""
     source: _builtins.str
-    """Optional. Where it comes from, such as the name of the feed, for the audit."""
+    """Optional. Where it comes from, such as the name of the feed, for the audit: at most 64 printable
+    characters.
+    """
     @_builtins.property
     def quote_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. When it was quoted, by its source: its age counts from here. Absent: when the engine

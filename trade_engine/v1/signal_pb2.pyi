@@ -100,7 +100,7 @@ class Signal(_message.Message):
         NOTIONAL: Signal._ExposureUnit.ValueType  # 1
         """Money, in the account's currency: 15000 is 15,000 dollars of an account kept in dollars."""
         EQUITY_FRACTION: Signal._ExposureUnit.ValueType  # 2
-        """A fraction of the account's equity: 0.15 is 15 % of it."""
+        """A fraction of the account's equity: 0.15 is 15 % of it. From -10 to 10."""
 
     class ExposureUnit(_ExposureUnit, metaclass=_ExposureUnitEnumTypeWrapper):
         """What target_exposure is measured in. Unprefixed, as the enums beside it."""
@@ -110,7 +110,7 @@ class Signal(_message.Message):
     NOTIONAL: Signal.ExposureUnit.ValueType  # 1
     """Money, in the account's currency: 15000 is 15,000 dollars of an account kept in dollars."""
     EQUITY_FRACTION: Signal.ExposureUnit.ValueType  # 2
-    """A fraction of the account's equity: 0.15 is 15 % of it."""
+    """A fraction of the account's equity: 0.15 is 15 % of it. From -10 to 10."""
 
     STRATEGY_ID_FIELD_NUMBER: _builtins.int
     SYMBOL_FIELD_NUMBER: _builtins.int

@@ -14,6 +14,9 @@ INVALID_ARGUMENT, INVALID_ARGUMENT_FIELDS. Do not retry; BadRequest names each b
 
     signal.confidence: must be between 0 and 1, got 1.2
 
+INVALID_ARGUMENT, MALFORMED_MESSAGE {"rpc": "SubmitSignal"}. Do not retry: the bytes are not the
+message that the call takes.
+
 UNAUTHENTICATED, CREDENTIALS_REJECTED. Do not retry with the same credentials.
 
 PERMISSION_DENIED, PERMISSION_MISSING {"permission": "resume", "account_id": "main"}. Do not
@@ -49,6 +52,8 @@ connection. After these the call may have been carried out all the same; retry i
 
 DEADLINE_EXCEEDED, CANCELLED, INTERNAL, UNKNOWN: the outcome is unknown to the client, and the
 engine finishes what it began. Retry with the same signal_id or request_id, or ask GetDecision.
+INTERNAL {"incident_id": "9f2c04d1a7be"} is a fault of the engine's own: its log has the cause
+under that id, which is what to report.
 
 UNIMPLEMENTED, UNIMPLEMENTED_YET {"rpc": "UpdateLimits"}. Do not retry; this release does not
 serve the call.
