@@ -106,6 +106,9 @@ def _plan(settings: Settings, rulebook: Rulebook, database_url: str, redis_url: 
         database_limit_s=settings.database_time_limit_ms / 1000,
         redis_connections=settings.redis_connections,
         redis_limit_s=settings.redis_time_limit_ms / 1000,
+        portfolio_target=settings.portfolio_target,
+        portfolio_limit_s=settings.portfolio_time_limit_ms / 1000,
+        portfolio_age_ms_max=settings.portfolio_age_ms_max,
     )
 
 

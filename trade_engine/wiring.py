@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from trade_engine import __version__
+from trade_engine.api.portfolio_client import GrpcPortfolioSource
 from trade_engine.brokers.fix import FixBroker
 from trade_engine.brokers.fix_config import FixConfig
 from trade_engine.brokers.paper import PaperBroker
@@ -61,6 +62,9 @@ class Plan:
     database_limit_s: float = 5.0
     redis_connections: int = 4
     redis_limit_s: float = 1.0
+    portfolio_target: str = ""
+    portfolio_limit_s: float = 1.0
+    portfolio_age_ms_max: int = 10_000
     observer: Observer = UNOBSERVED
     clock: Clock = time.time_ns
     calendars: Calendars = field(default_factory=ExchangeCalendars)
@@ -132,6 +136,8 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
                 version=__version__,
                 queue_cap=plan.queue_cap,
                 observer=plan.observer,
+                portfolio=_portfolio(plan, stack),
+                portfolio_age_ms_max=plan.portfolio_age_ms_max,
             )
         )
         doorbell.subscribe(engine.on_ring)
@@ -154,3 +160,12 @@ def _fix_brokers(plan: Plan) -> dict[str, Broker]:
         config.name: FixBroker(config, clock=plan.clock, observer=plan.observer)
         for config in plan.fix
     }
+
+
+def _portfolio(plan: Plan, stack: AsyncExitStack) -> GrpcPortfolioSource | None:
+    """The firm's own portfolio service, if one is named."""
+    if not plan.portfolio_target:
+        return None
+    source = GrpcPortfolioSource(plan.portfolio_target, plan.portfolio_limit_s)
+    stack.push_async_callback(source.close)
+    return source

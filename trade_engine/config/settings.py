@@ -179,6 +179,15 @@ class Settings(BaseSettings):
     redis_time_limit_ms: int = _number(
         1_000, "how long a call to Redis may take, ms", 10, _MILLISECONDS_MAX
     )
+    portfolio_target: Annotated[str, AfterValidator(lambda at: at and checked_loopback(at))] = (
+        _setting("", "a portfolio service of the firm's own; empty asks none", LOOPBACK_ALLOWED)
+    )
+    portfolio_time_limit_ms: int = _number(
+        1_000, "how long a call to that service may take, ms", 10, _MILLISECONDS_MAX
+    )
+    portfolio_age_ms_max: int = _number(
+        10_000, "how old what it told may be before signals are refused, ms", 100, 3_600_000
+    )
     paper_seed: int = _number(0, "decides what the paper broker leaves to chance", 0, 2**32 - 1)
     paper_latency_ms: int = _number(
         0, "how long an order or a cancel travels to the paper broker, ms", 0, _MILLISECONDS_MAX

@@ -74,6 +74,8 @@ class Batch:
         self._controls = controls
         self._session_at = session_at
         self._hours: dict[str, Hours] = {}
+        self.books_fault: str | None = None
+        """What keeps a firm's own books from being relied on; None where it keeps none."""
         self._unit_values: dict[str, Decimal | None] = {}
         self._expected_sequence = state.sequence
         self._entries: list[JournalEntry] = []

@@ -103,6 +103,7 @@ def gather(batch: Batch, signal: Signal, verdicts: Verdicts) -> Inputs:
         broker=rulebook.accounts[account_id].broker,
         delivery=batch.delivery,
         hours=batch.hours(signal.symbol),
+        books_fault=batch.books_fault,
         earlier=batch.earlier_quotes.get(signal.symbol),
         account_throttle=_throttle(rulebook, signal, ACCOUNT_RATE, verdicts.account),
         strategy=rulebook.strategies.get(signal.strategy_id),
@@ -197,6 +198,7 @@ def context_json(batch: Batch, inputs: Inputs) -> dict[str, Any]:
         "broker": inputs.broker,
         "delivery": inputs.delivery.value,
         "hours": inputs.hours.to_json() if inputs.hours else None,
+        "books_fault": inputs.books_fault,
     }
 
 
@@ -231,6 +233,7 @@ def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Ruleb
         broker=context["broker"],
         delivery=DeliveryState(context["delivery"]),
         hours=Hours.from_json(context["hours"]) if context.get("hours") else None,
+        books_fault=context.get("books_fault"),
         earlier=Quote.from_json(context["earlier"]) if context.get("earlier") else None,
         account_throttle=_throttle(
             rulebook, signal, ACCOUNT_RATE, _verdict_from_json(context["account_throttle"])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import structlog
@@ -36,12 +37,13 @@ from trade_engine.execution.commands import (
     ResumeCommand,
     ResumeResult,
 )
-from trade_engine.execution.gate import AccountGate, Settled
+from trade_engine.execution.gate import AccountGate, Settled, no_books
 from trade_engine.execution.halting import Halting
 from trade_engine.execution.observer import Alert, raise_alert
 from trade_engine.execution.order_router import OrderRouter
 from trade_engine.execution.parts import EngineParts
 from trade_engine.execution.portfolio_reader import read_portfolio
+from trade_engine.execution.portfolio_watch import PortfolioWatch
 from trade_engine.execution.ports import Commit
 from trade_engine.execution.report_intake import ReportIntake
 from trade_engine.execution.requests import (
@@ -68,6 +70,11 @@ class Engine:
         self.queries = parts.queries
         self.ledger = parts.ledger
         self._routers: dict[str, OrderRouter] = {}
+        self._books = (
+            PortfolioWatch(parts.portfolio, parts.rulebook.accounts, parts.portfolio_age_ms_max)
+            if parts.portfolio
+            else None
+        )
         self._gates = {
             account_id: self._make_gate(account_id) for account_id in parts.rulebook.accounts
         }
@@ -115,7 +122,12 @@ class Engine:
             lambda: self._routers[account_id].claim,
             parts.queue_cap,
             parts.observer,
+            self._books_fault(account_id),
         )
+
+    def _books_fault(self, account_id: str) -> Callable[[int], str | None]:
+        books = self._books
+        return no_books if books is None else partial(books.fault, account_id)
 
     # ---- life -------------------------------------------------------------------------------
 
@@ -132,6 +144,8 @@ class Engine:
             await gate.open()
             self._keep_running(gate.run(), f"gate {gate.account_id}")
         self._keep_running(self._watch(), "watch")
+        if self._books is not None:
+            self._keep_running(self._books.run(), "portfolio")
         for broker in self._parts.brokers.values():
             await broker.start(self._sink_of(broker.name))
         for router in self._routers.values():

@@ -143,6 +143,11 @@ class Settled:
     to_cancel: list[Order] = field(default_factory=list)
 
 
+def no_books(now_ns: int) -> str | None:  # noqa: ARG001  a firm's books would be asked at that time
+    """The fault of a firm's own books where it keeps none."""
+    return None
+
+
 class AccountGate:
     """The one writer of an account in this process."""
 
@@ -157,6 +162,7 @@ class AccountGate:
         sender: Callable[[], Fence | None],
         queue_cap: int = 10_000,
         observer: Observer = UNOBSERVED,
+        books_fault: Callable[[int], str | None] = no_books,
     ) -> None:
         """Say what it works on: rulebook gives the one in force; on_settled must not block.
 
@@ -175,6 +181,7 @@ class AccountGate:
         self._sender = sender
         self._queue_cap = queue_cap
         self._observer = observer
+        self._books_fault = books_fault
         self._line = WaitingLine()
         self._marks = Marks()
         self._watching: asyncio.Future[None] | None = None
@@ -460,6 +467,7 @@ class AccountGate:
         )
         attempt.flattened = await self._find_flattened(attempt, state)
         batch.executions = await self._find_executions(attempt, state, closed)
+        batch.books_fault = self._books_fault(attempt.now_ns)
         attempt.start(batch)
         if snapshot is not None:
             day_before = batch.state.day.session

@@ -14,6 +14,7 @@ from trade_engine.execution.ports import (
     ControlStore,
     Doorbell,
     LeaseStore,
+    PortfolioSource,
     RecordQueries,
     RecordStore,
     RequestLedger,
@@ -52,3 +53,5 @@ class EngineParts:
     version: str
     queue_cap: int = 10_000
     observer: Observer = UNOBSERVED
+    portfolio: PortfolioSource | None = None
+    portfolio_age_ms_max: int = 10_000

@@ -24,6 +24,7 @@ from trade_engine.domain.position import Position
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeState
+from trade_engine.portfolio.view import Portfolio
 
 # ---- the record (Postgres) ------------------------------------------------------------------
 
@@ -405,6 +406,20 @@ class Calendars(Protocol):
 
     def session_at(self, calendar: str, now_ns: int) -> Session | None:
         """The session that an instant is in, or else the next one; None past a calendar's end."""
+
+
+# ---- a firm's own books ---------------------------------------------------------------------
+
+
+class PortfolioSource(Protocol):
+    """A firm's own portfolio service."""
+
+    async def portfolio(self, account_id: str) -> Portfolio:
+        """What its books say that an account holds.
+
+        Raises:
+            StoreUnavailable: it does not answer, or not as the contract has it.
+        """
 
 
 # ---- the broker -----------------------------------------------------------------------------

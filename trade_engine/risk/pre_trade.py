@@ -29,6 +29,7 @@ from trade_engine.risk.activity import (
     check_strategy_rate,
     check_turnover,
 )
+from trade_engine.risk.books import check_books
 from trade_engine.risk.case import Case, at_most, open_case
 from trade_engine.risk.collar import check_price_collar, check_slippage
 from trade_engine.risk.concentration import (
@@ -236,6 +237,7 @@ CHECKS: tuple[Check, ...] = (
     check_session,
     check_marks,
     check_equity,
+    check_books,
     check_slippage,
     check_price_collar,
     check_short_sale,

@@ -161,6 +161,8 @@ class Inputs:
     broker: str
     delivery: DeliveryState
     hours: Hours | None = None
+    books_fault: str | None = None
+    """What keeps a firm's own books from being relied on; None where it keeps none."""
     earlier: Quote | None = None
     account_throttle: Throttle | None = None
     strategy: StrategyTerms | None = None

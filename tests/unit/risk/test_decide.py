@@ -80,6 +80,7 @@ FAULTS: list[tuple[str, Reason, dict[str, Any]]] = [
             },
         },
     ),
+    ("books", Reason.PORTFOLIO_UNKNOWN, {"books_fault": "it is away"}),
     ("slippage", Reason.SLIPPAGE_LIMIT, {"limits": {"slippage_bps_max": "0.01"}}),
     (
         "price_collar",
@@ -128,7 +129,7 @@ FAULTS: list[tuple[str, Reason, dict[str, Any]]] = [
         {"limits": {"repeated_executions_max": "0.5"}},
     ),
 ]
-OF_ORDER = {"marks", "duplicate"} | {
+OF_ORDER = {"books", "marks", "duplicate"} | {
     name for name, _, _ in FAULTS[[name for name, _, _ in FAULTS].index("price_collar") :]
 }
 """These judge the order."""
@@ -161,6 +162,7 @@ def with_faults(faults: list[tuple[str, Reason, dict[str, Any]]]) -> Inputs:
         quote=quote(**found.get("quote", {})),
         limits=limits(**found.get("limits", {})),
         hours=loose.get("hours", Hours("24/7", utc_day(NOW_NS))),
+        books_fault=loose.get("books_fault"),
         throttle=Throttle(RATE, allowed=loose.get("allowed", True), remaining=0, retry_after_ns=0),
         account_throttle=Throttle(RATE, loose.get("account_allowed", True), 0, 0),
         earlier=loose.get("earlier", quote()),

@@ -1,0 +1,92 @@
+"""Where a firm keeps its own books, nothing grows while they are unreachable, wrong or stale."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.trading import (
+    ACCOUNT,
+    SYMBOLS,
+    eventually,
+    quote,
+    rulebook,
+    signal,
+    until_quiet,
+)
+from trade_engine.domain.decision import Decision, Outcome, Reason
+from trade_engine.domain.signal import Side
+from trade_engine.wiring import Plan, Running, running
+
+pytestmark = pytest.mark.stores
+SERVER = Path(__file__).parents[2] / "examples" / "portfolio_server.py"
+BOOKS: dict[str, Any] = {"currency": "USD", "cash": "1000000", "equity": "1000000", "positions": {}}
+
+
+@contextmanager
+def serving(books: Path, address: str = "127.0.0.1:0") -> Iterator[str]:
+    """The reference server, as a process; gives its address."""
+    command = [sys.executable, str(SERVER), str(books), address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"127.0.0.1:{process.stdout.readline().split()[-1]}"
+        finally:
+            process.kill()
+
+
+async def wish(run: Running, target: int, side: Side = Side.BUY) -> Decision:
+    return await run.engine.evaluate(signal(target, side=side))
+
+
+async def test_nothing_grows_without_the_firms_books(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    books = tmp_path / "books.json"
+    books.write_text(json.dumps({ACCOUNT: BOOKS}))
+    with serving(books) as target:
+        plan = Plan(database_url, redis_url, rulebook(), "replica-0")
+        plan.portfolio_target, plan.portfolio_age_ms_max = target, 2_500
+        async with running(plan) as run:
+            await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+
+            async def approved() -> bool:
+                return (await wish(run, 30_000)).outcome is Outcome.APPROVED
+
+            async def refused() -> bool:
+                return (await wish(run, 30_000)).reasons == [Reason.PORTFOLIO_UNKNOWN]
+
+            await eventually(approved)
+            await run.engine.submit(signal(15_000))
+            await until_quiet(run)
+            books.write_text(json.dumps({ACCOUNT: BOOKS | {"cash": "plenty"}}))
+            await eventually(refused)
+            assert "answers wrongly: cash: got 'plenty'" in (await wish(run, 30_000)).message
+            assert (await wish(run, 0, Side.SELL)).outcome is Outcome.APPROVED
+            books.write_text("half a fil")
+            await eventually(lambda: says(run, "UNAVAILABLE: the books are not at hand"))
+            books.write_text(json.dumps({ACCOUNT: BOOKS}))
+            await eventually(approved)
+
+
+async def says(run: Running, words: str) -> bool:
+    decision = await wish(run, 30_000)
+    return Reason.PORTFOLIO_UNKNOWN in decision.reasons and words in decision.message
+
+
+async def test_a_service_that_is_not_there_refuses_from_the_start(
+    database_url: str, redis_url: str
+) -> None:
+    plan = Plan(database_url, redis_url, rulebook(), "replica-0", portfolio_target="127.0.0.1:1")
+    async with running(plan) as run:
+        await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+        decision = await wish(run, 15_000)
+        assert decision.reasons == [Reason.PORTFOLIO_UNKNOWN]
+        assert "told nothing" in decision.message
