@@ -298,6 +298,7 @@ class Clients:
 
     async def probe(self) -> None:
         """One more signal for each account: the engine serves again, or a limit says why not."""
+        await self._publish(self._any(), CALL_S)  # those before may have gone with Redis
         for number, (account_id, client) in enumerate(
             (account_id, client) for account_id in ACCOUNTS for client in self._clients
         ):
