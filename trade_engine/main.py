@@ -29,8 +29,10 @@ from trade_engine.config.settings import Settings
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.embedded import EmbeddedServers, ServerDidNotStart
+from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.logs import configure_logs
 from trade_engine.observing import PrometheusObserver, serve_metrics
+from trade_engine.reloading import Reloader
 from trade_engine.storage.postgres.migrate import migrate
 from trade_engine.wiring import Plan, Running, running
 
@@ -100,6 +102,7 @@ def _plan(settings: Settings, rulebook: Rulebook, database_url: str, redis_url: 
         redis_url=redis_url,
         rulebook=rulebook,
         replica_id=settings.replica_id or replica_id,
+        other_limits=_on_other_limits(settings),
         paper=PaperConfig(**settings.paper_settings()),
         queue_cap=settings.queue_cap,
         database_pool_size=settings.database_pool_size,
@@ -112,6 +115,14 @@ def _plan(settings: Settings, rulebook: Rulebook, database_url: str, redis_url: 
     )
 
 
+def _on_other_limits(settings: Settings) -> OnOtherLimits:
+    """Files that were given have to be those in force; without any, it is what is in force."""
+    if settings.apply_limits:
+        return OnOtherLimits.APPLY
+    given = settings.limits_file or settings.instruments_file
+    return OnOtherLimits.REFUSE if given else OnOtherLimits.TAKE
+
+
 async def _serve(settings: Settings, plan: Plan, say: Say) -> bool:
     """Serve until asked to stop, or until the engine cannot go on: says whether it was that."""
     stop = asyncio.Event()
@@ -121,16 +132,19 @@ async def _serve(settings: Settings, plan: Plan, say: Say) -> bool:
     registry = CollectorRegistry()
     plan.observer = PrometheusObserver(registry, __version__, plan.replica_id)
     async with running(plan) as run:
-        server = _server(settings, plan.rulebook, run, registry)
+        server = _server(settings, run, registry)
+        reloader = Reloader(settings, run.engine, plan.replica_id)
+        loop.add_signal_handler(signal.SIGHUP, reloader.ask)
         run.doorbell.subscribe(server.hub.wake)
         try:
             port = await server.start()
             if settings.metrics_listen:
                 serve_metrics(settings.metrics_listen, registry)
             _settle_memory()
-            say(_ready(settings, plan.rulebook, port))
+            say(_ready(settings, run.engine.rulebook, port))
             await _first_of(stop, run.engine.failed)
             log.info("stopping")
+            loop.remove_signal_handler(signal.SIGHUP)
         finally:
             await server.stop(GRACE_S)
         return run.engine.failed.is_set()
@@ -143,11 +157,9 @@ async def _first_of(*events: asyncio.Event) -> None:
         wait.cancel()
 
 
-def _server(
-    settings: Settings, rulebook: Rulebook, run: Running, registry: CollectorRegistry
-) -> Server:
-    accounts = sorted(rulebook.accounts)
-    default = "default" if "default" in rulebook.accounts else accounts[0]
+def _server(settings: Settings, run: Running, registry: CollectorRegistry) -> Server:
+    accounts = sorted(run.engine.rulebook.accounts)
+    default = "default" if "default" in accounts else accounts[0]
     return Server(
         run.engine,
         run.record,

@@ -15,15 +15,19 @@ from trade_engine.brokers.fix_config import FixConfig
 from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.config.calendars import ExchangeCalendars
+from trade_engine.config.rulebook_text import TomlRulebooks
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.execution.engine import Engine
+from trade_engine.execution.limits_at_start import LimitsAtStart, OnOtherLimits
 from trade_engine.execution.observer import UNOBSERVED, Observer
 from trade_engine.execution.parts import EngineParts, GateStores
 from trade_engine.execution.ports import Broker, Calendars
+from trade_engine.execution.rulebooks import Rulebooks
 from trade_engine.storage.postgres.controls import PostgresControls
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
+from trade_engine.storage.postgres.limits import PostgresLimits
 from trade_engine.storage.postgres.paper_venue import PaperVenueBooks
 from trade_engine.storage.postgres.record import PostgresRecord
 from trade_engine.storage.postgres.requests import PostgresRequests
@@ -49,12 +53,13 @@ def uptime() -> float:
 
 @dataclass(slots=True)
 class Plan:
-    """What an engine is built from."""
+    """What an engine is built from. rulebook is the one of its files."""
 
     database_url: str
     redis_url: str
     rulebook: Rulebook
     replica_id: str
+    other_limits: OnOtherLimits = OnOtherLimits.REFUSE
     paper: PaperConfig = field(default_factory=PaperConfig)
     fix: list[FixConfig] = field(default_factory=list)
     queue_cap: int = 10_000
@@ -87,7 +92,8 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
 
     Raises:
         StoreUnavailable: a store does not answer.
-        ConfigError: Redis evicts keys (its maxmemory-policy is not noeviction).
+        ConfigError: Redis evicts keys (its maxmemory-policy is not noeviction), or other limits
+            are in force than the plan's.
     """
     async with AsyncExitStack() as stack:
         limit_s = plan.database_limit_s
@@ -113,10 +119,13 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
         queries = PostgresRecord(reading, commit_limit_s=limit_s, read_limit_s=limit_s)
         risk = RedisRiskStore(link, plan.replica_id)
         doorbell = RedisDoorbell(link, plan.replica_id)
+        limits = PostgresLimits(controlling)
+        starting = LimitsAtStart(limits, queries, plan.clock, plan.replica_id)
+        rulebooks = Rulebooks(limits, await starting.agree(plan.rulebook, plan.other_limits))
         paper = PaperBroker(
             plan.paper,
             books=PaperVenueBooks(writing),
-            find_instrument=plan.rulebook.instruments.get,
+            find_instrument=rulebooks.instrument,
             clock=plan.clock,
             holder=plan.replica_id,
         )
@@ -128,7 +137,9 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
                 ledger=PostgresRequests(writing),
                 doorbell=doorbell,
                 brokers={paper.name: paper, **_fix_brokers(plan)},
-                rulebook=plan.rulebook,
+                rulebooks=rulebooks,
+                limits=limits,
+                rulebook_text=TomlRulebooks([each.name for each in plan.fix]),
                 clock=plan.clock,
                 uptime=plan.uptime,
                 new_epoch=plan.new_epoch,
@@ -146,7 +157,7 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
         heard = subscribe_quotes(link, paper.on_quotes)
         heard.start()
         stack.push_async_callback(heard.stop)
-        paper.on_quotes(list((await risk.quotes(sorted(plan.rulebook.instruments))).values()))
+        paper.on_quotes(list((await risk.quotes(sorted(engine.rulebook.instruments))).values()))
         await engine.start()
         try:
             yield Running(engine, queries, doorbell)

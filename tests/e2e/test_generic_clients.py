@@ -17,9 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.support.api_server import told
 from tests.support.e2e import APPROVED, Client, connected, engine_on
-from trade_engine.v1 import control_service_pb2
 
 pytestmark = pytest.mark.stores
 
@@ -184,29 +182,3 @@ async def test_reflection_lists_every_service_and_describes_its_messages(client:
         for field in message.field
     }
     assert {"signal_id", "target_exposure", "constraints", "time_horizon"} <= fields
-
-
-# ---- what is not there yet ------------------------------------------------------------------
-
-MISSING: list[tuple[str, str, Any]] = [
-    ("control", "GetLimits", control_service_pb2.GetLimitsRequest()),
-    ("control", "UpdateLimits", control_service_pb2.UpdateLimitsRequest()),
-]
-
-
-async def test_what_is_not_implemented_yet_says_so_and_stands_in_the_readme(
-    client: Client,
-) -> None:
-    listed = r"(?sm)^\*\*Not implemented yet\*\*.*?\n\n"
-    [paragraph] = re.findall(listed, README.read_text())
-    for service, rpc, request in MISSING:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await getattr(getattr(client, service), rpc)(request)
-        error = told(caught.value)
-        assert (error.code, error.reason) == (
-            grpc.StatusCode.UNIMPLEMENTED,
-            "UNIMPLEMENTED_YET",
-        )
-        assert error.metadata["rpc"] == rpc
-        assert f"{rpc}`" in paragraph
-    assert len(re.findall(r"`[\w.]+`", paragraph)) == len(MISSING)

@@ -46,7 +46,7 @@ def main() -> int:
         outcomes = [outcome for job in jobs for outcome in job.result()]
     _tell(outcomes, time.monotonic() - began)
     violated = [outcome for outcome in outcomes if outcome.violations]
-    if not violated and not asked.keep:
+    if not violated:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if violated else 0
 

@@ -254,25 +254,6 @@ async def test_positions_page_and_are_filtered(holding: Serving) -> None:
     assert [(each.strategy_id, each.symbol) for each in of_one.positions] == [("b", "AAPL")]
 
 
-UNSERVED: list[tuple[str, str, Any]] = [
-    ("control", "GetLimits", pb.GetLimitsRequest()),
-    ("control", "UpdateLimits", pb.UpdateLimitsRequest()),
-]
-
-
-@pytest.mark.parametrize(("service", "rpc", "request_"), UNSERVED)
-async def test_what_is_not_served_yet_says_so(
-    api: Serving, service: str, rpc: str, request_: Any
-) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        await getattr(getattr(api, service), rpc)(request_)
-
-    error = told(caught.value)
-    assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED_YET")
-    assert error.metadata == {"rpc": rpc}
-    assert error.message.startswith(f"{rpc} is not served by this release.")
-
-
 # ---- the portfolio ------------------------------------------------------------------------------
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
 from dataclasses import replace
-from decimal import Decimal
 
 import pytest
 
-from tests.support.holding import sender_first, stores
+from tests.support.holding import stores
 from tests.support.trading import (
     ACCOUNT,
     eventually,
@@ -24,6 +22,7 @@ from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import ConfigError
 from trade_engine.domain.limits import STRATEGY_RATE, Level, Limits, Rate
 from trade_engine.domain.rulebook import Rulebook
+from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.storage.redis.connect import RedisLink
 from trade_engine.wiring import Plan, Running, running
 
@@ -153,31 +152,13 @@ async def test_an_engine_does_not_start_without_an_instrument_that_is_held(
     async with replicas(1, database_url, redis_url) as [run]:
         await run.engine.submit(signal(15_000))
         await until_quiet(run)
-    plan = Plan(database_url, redis_url, without("AAPL"), "replica-0")
+    apply = OnOtherLimits.APPLY
+    plan = Plan(database_url, redis_url, without("AAPL"), "replica-0", apply)
     with pytest.raises(ConfigError, match=r"holds or works AAPL.*Put it back"):
         async with running(plan):
             pass
-    async with replicas(1, database_url, redis_url, without("IBM")):
+    async with replicas(1, database_url, redis_url, without("IBM"), apply):
         pass
-
-
-async def test_what_has_no_multiplier_here_has_no_value_here(
-    database_url: str, redis_url: str
-) -> None:
-    plan = Plan(database_url, redis_url, without("IBM"), "replica-old")
-    async with AsyncExitStack() as stack:
-        [new] = await stack.enter_async_context(replicas(1, database_url, redis_url))
-        await sender_first([new])
-        old = await stack.enter_async_context(running(plan))
-        before = (await old.engine.status(ACCOUNT)).accounts[0]
-        assert before.gross_exposure == 0
-        await new.engine.submit(signal(15_000, symbol="IBM"))
-        await until_quiet(new)
-        found = (await old.engine.status(ACCOUNT)).accounts[0]
-        assert (found.gross_exposure, found.equity) == (None, None)
-        assert (await new.engine.status(ACCOUNT)).accounts[0].gross_exposure == Decimal(15_000)
-        refused = await old.engine.submit(signal(1_500))
-        assert refused.decision.outcome is Outcome.REJECTED
 
 
 async def test_a_replayed_signal_in_a_batch_charges_nobody_twice(

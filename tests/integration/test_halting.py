@@ -43,6 +43,7 @@ from trade_engine.domain.trading_state import (
 )
 from trade_engine.execution import halting, order_router
 from trade_engine.execution.commands import HaltCommand, ResumeCommand
+from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.execution.ports import OrderFilter
 from trade_engine.storage.redis.connect import RedisLink
 from trade_engine.wiring import Plan, Running, running
@@ -299,7 +300,9 @@ async def two_with_an_account_of_its_own(
     more.accounts["b"] = replace(more.accounts[ACCOUNT], account_id="b")
     async with AsyncExitStack() as stack:
         runs = [
-            await stack.enter_async_context(running(Plan(database_url, redis_url, rules, name)))
+            await stack.enter_async_context(
+                running(Plan(database_url, redis_url, rules, name, OnOtherLimits.APPLY))
+            )
             for name, rules in (("old", rulebook()), ("new", more))
         ]
         await runs[0].engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])

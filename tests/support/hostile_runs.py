@@ -29,6 +29,7 @@ from tests.support.trading import quote, rulebook, signal
 from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.config.calendars import ExchangeCalendars
+from trade_engine.config.rulebook_text import TomlRulebooks
 from trade_engine.domain.errors import EngineError, GateClosed, StoreUnavailable
 from trade_engine.domain.execution import ExecType
 from trade_engine.domain.market import Instrument
@@ -37,11 +38,14 @@ from trade_engine.domain.rulebook import AccountTerms, Rulebook
 from trade_engine.domain.signal import Side
 from trade_engine.execution import doubts, order_router, reconcile
 from trade_engine.execution.engine import Engine
+from trade_engine.execution.limits_at_start import LimitsAtStart, OnOtherLimits
 from trade_engine.execution.observer import Alert, Observer
 from trade_engine.execution.parts import EngineParts, GateStores
+from trade_engine.execution.rulebooks import Rulebooks
 from trade_engine.storage.postgres.controls import PostgresControls
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
+from trade_engine.storage.postgres.limits import PostgresLimits
 from trade_engine.storage.postgres.paper_venue import PaperVenueBooks
 from trade_engine.storage.postgres.record import PostgresRecord
 from trade_engine.storage.postgres.requests import PostgresRequests
@@ -279,6 +283,8 @@ async def fleet(
             for seed in seeds
         }
         doorbell = RedisDoorbell(link, "hostile")
+        limits = PostgresLimits(database)
+        starting = LimitsAtStart(limits, PostgresRecord(reading), time.time_ns, "hostile")
         engine = Engine(
             EngineParts(
                 stores=GateStores(
@@ -292,7 +298,9 @@ async def fleet(
                 ledger=PostgresRequests(database),
                 doorbell=doorbell,
                 brokers={each.name: each for each in brokers.values()},
-                rulebook=rulebook_,
+                rulebooks=Rulebooks(limits, await starting.agree(rulebook_, OnOtherLimits.APPLY)),
+                limits=limits,
+                rulebook_text=TomlRulebooks(),
                 clock=time.time_ns,
                 uptime=time.monotonic,
                 new_epoch=lambda: "hostile",

@@ -14,6 +14,7 @@ from trade_engine.domain.account import GENESIS_HASH, AccountState
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.limits import Level, Limits
+from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
@@ -37,6 +38,11 @@ def rulebook(version: str = "v1") -> Rulebook:
         instruments={each.symbol: each for each in (STOCK, FUTURE)},
         accounts={"main": AccountTerms("main", "USD", Decimal(100_000), "paper")},
     )
+
+
+def change_to(rules: Rulebook, number: int = 1) -> LimitsChange:
+    """The change that brings a rulebook."""
+    return LimitsChange(number, rules, "ops", "a better one", "", NOW_NS)
 
 
 def market(**prices: int | str) -> dict[str, Quote]:
@@ -76,9 +82,10 @@ class Ledgered:
         """A batch that is committed at the end; all of them are of one day unless told."""
         state = deepcopy(self.state)
         at = market(AAPL=100) if quotes is None else quotes
-        batch = Batch(
-            state, rules or rulebook(), now_ns, at, controls or {}, sender, earlier_quotes=at
-        )
+        rules = rules or rulebook()
+        batch = Batch(state, rules, now_ns, at, controls or {}, sender, earlier_quotes=at)
+        if rules.version != state.limits_version:
+            batch.change_limits(change_to(rules, state.limits_number + 1))
         for order in self.orders.values():
             batch.executions[order.strategy_id, order.symbol] = []
         for each in deepcopy(self.fills):

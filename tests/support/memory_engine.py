@@ -26,6 +26,8 @@ from trade_engine.domain.errors import (
 )
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
+from trade_engine.domain.limits import Limits
+from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import (
     DeliveryState,
@@ -36,6 +38,8 @@ from trade_engine.domain.order import (
     order_id_for,
 )
 from trade_engine.domain.position import Position
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.rulebook_difference import RulebookDifference
 from trade_engine.domain.signal import Side, Signal, TimeHorizon
 from trade_engine.domain.trading_state import ScopeKind, ScopeState, TradingState
 from trade_engine.execution.commands import (
@@ -48,12 +52,16 @@ from trade_engine.execution.commands import (
     FlattenResult,
     HaltCommand,
     HaltResult,
+    LimitsInForce,
+    LimitsUpdated,
     ResumeCommand,
     ResumeResult,
     ScopeHalted,
+    UpdateLimitsCommand,
 )
 from trade_engine.execution.ports import DecisionFilter, OrderFilter
 from trade_engine.portfolio.view import Holding, Portfolio
+from trade_engine.risk.limit_breaches import Breach
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -227,6 +235,7 @@ class MemoryEngine:
         self.resumes: list[ResumeCommand] = []
         self.differences: dict[str, Difference] = {}
         self.acceptances: list[AcceptDifferenceCommand] = []
+        self.updates: list[UpdateLimitsCommand] = []
         self.cancels: list[tuple[str, str, str, str, str]] = []
         self.remaining: list[ScopeState] = []
         self.trading = {"main": True}
@@ -326,6 +335,30 @@ class MemoryEngine:
     async def may_trade(self) -> dict[str, bool]:
         return dict(self.trading)
 
+    async def limits(self, account_id: str) -> LimitsInForce:
+        await self._pause()
+        return LimitsInForce(a_change(), f"# limits of {account_id}", "# instruments")
+
+    async def update_limits(self, command: UpdateLimitsCommand) -> LimitsUpdated:
+        self.updates.append(command)
+        await self._pause()
+        return LimitsUpdated(
+            a_change(),
+            [RulebookDifference("limits.symbol.AAPL.order_notional_max", "", "7")],
+            [
+                Breach(
+                    account_id="main",
+                    limit_name="order_notional_max",
+                    scope="order:o-1",
+                    limit=Decimal("7.0"),
+                    source="limits.toml:symbol AAPL",
+                    observed=None,
+                    order_ids=["o-1"],
+                )
+            ],
+            {"main": 12, "b": 0},
+        )
+
     async def status(self, account_id: str) -> EngineStatus:
         await self._pause()
         account = AccountStatus(
@@ -376,6 +409,12 @@ class MemoryEngine:
         await asyncio.sleep(self.delay_s)
         if self.failure is not None:
             raise self.failure
+
+
+def a_change() -> LimitsChange:
+    """A change of the limits that brought an empty rulebook."""
+    rulebook = Rulebook("0123456789abcdef", Limits("0123456789abcdef", {}, {}))
+    return LimitsChange(3, rulebook, "ann", "more room", "r-1", START_NS)
 
 
 def approved(signal: Signal, sequence: int) -> Decision:

@@ -24,6 +24,7 @@ from trade_engine.domain.limits import (
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
 from trade_engine.domain.signal import Side, Signal, TimeHorizon
+from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.wiring import Plan, Running, running
 
 ACCOUNT = "default"
@@ -97,13 +98,23 @@ def quote(symbol: str = "AAPL", price: int | str = 150, *, time_ns: int = 0) -> 
 
 @asynccontextmanager
 async def replicas(
-    count: int, database_url: str, redis_url: str, rules: Rulebook | None = None
+    count: int,
+    database_url: str,
+    redis_url: str,
+    rules: Rulebook | None = None,
+    other_limits: OnOtherLimits = OnOtherLimits.REFUSE,
 ) -> AsyncIterator[list[Running]]:
     """Engines over the same stores, with a fresh quote of every symbol."""
     async with AsyncExitStack() as stack:
         started = []
         for number in range(count):
-            plan = Plan(database_url, redis_url, rules or rulebook(), f"replica-{number}")
+            plan = Plan(
+                database_url,
+                redis_url,
+                rules or rulebook(),
+                f"replica-{number}",
+                other_limits=other_limits,
+            )
             started.append(await stack.enter_async_context(running(plan)))
         await started[0].engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
         yield started

@@ -27,6 +27,8 @@ from trade_engine.execution.commands import (
     EngineStatus,
     FlattenResult,
     HaltResult,
+    LimitsInForce,
+    LimitsUpdated,
     ResumeResult,
 )
 from trade_engine.portfolio.view import Portfolio
@@ -223,6 +225,49 @@ def resume_message(result: ResumeResult) -> control_service_pb2.ResumeResponse:
     return control_service_pb2.ResumeResponse(
         account_sequences=_sequences(result.sequences),
         remaining=[_scope_state(state) for state in result.remaining],
+    )
+
+
+def limits_message(limits: LimitsInForce) -> control_service_pb2.GetLimitsResponse:
+    """Translate the limits in force."""
+    change = limits.change
+    return control_service_pb2.GetLimitsResponse(
+        toml=limits.toml,
+        instruments_toml=limits.instruments_toml,
+        version=change.rulebook.version,
+        etag=change.etag,
+        operator=change.operator,
+        reason=change.reason,
+        change_time=_timestamp(change.changed_at_ns),
+    )
+
+
+def limits_updated_message(
+    updated: LimitsUpdated, *, validate_only: bool
+) -> control_service_pb2.UpdateLimitsResponse:
+    """Translate what became of a change of the limits, or would."""
+    return control_service_pb2.UpdateLimitsResponse(
+        version=updated.change.rulebook.version,
+        etag="" if validate_only else updated.change.etag,
+        differences=[
+            control_service_pb2.LimitDifference(
+                path=each.path, before=each.before, after=each.after
+            )
+            for each in updated.differences
+        ],
+        breaches=[
+            control_service_pb2.LimitBreach(
+                account_id=each.account_id,
+                scope=each.scope,
+                limit_name=each.limit_name,
+                source=each.source,
+                limit=text(each.limit),
+                observed=optional_text(each.observed),
+                order_ids=each.order_ids,
+            )
+            for each in updated.breaches
+        ],
+        account_sequences=_sequences(updated.sequences),
     )
 
 

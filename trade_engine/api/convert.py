@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from trade_engine.domain.clock import NS_PER_S
 from trade_engine.domain.decision import Outcome
 from trade_engine.domain.errors import InvalidField, InvalidFields
+from trade_engine.domain.limits_change import FileText
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import MAX_ABS, from_double, parse
 from trade_engine.domain.signal import (
@@ -32,6 +33,7 @@ from trade_engine.execution.commands import (
     ClearCommand,
     HaltCommand,
     ResumeCommand,
+    UpdateLimitsCommand,
 )
 from trade_engine.v1 import (
     control_service_pb2,
@@ -47,6 +49,9 @@ Taken = TypeVar("Taken")
 EQUITY_FRACTION_MAX = Decimal(10)
 """No target may be more than ten times the equity: past it lies a typing error."""
 REASON_CHARS_MAX = 500
+FILE_NAME_CHARS_MAX = 64
+LIMITS_FILE = "limits.toml"
+INSTRUMENTS_FILE = "instruments.toml"
 SOURCE_CHARS_MAX = 64
 DIFFERENCE_ID_CHARS_MAX = 200
 SYMBOLS_MAX = 500
@@ -157,6 +162,31 @@ def halt_of(request: control_service_pb2.HaltRequest, operator: str) -> HaltComm
         reason=read(_required_reason, request.reason, "reason"),
         operator=operator,
         cancel_open_orders=request.cancel_open_orders,
+        request_id=read(optional_id, request.request_id, "request_id"),
+    )
+    reader.done()
+    return command
+
+
+def update_limits_of(
+    request: control_service_pb2.UpdateLimitsRequest, operator: str
+) -> UpdateLimitsCommand:
+    """Read a change of the limits; what the files say is not read here.
+
+    Raises:
+        InvalidFields: every bad field is named.
+    """
+    reader = Reader()
+    read = reader.read
+    name = read(_file_name, request.file_name or LIMITS_FILE, "file_name")
+    instruments = request.instruments_toml
+    command = UpdateLimitsCommand(
+        limits=FileText(name, read(_required_text, request.toml, "toml")),
+        instruments=FileText(INSTRUMENTS_FILE, instruments) if instruments else None,
+        etag=read(_required_text, request.etag, "etag"),
+        validate_only=request.validate_only,
+        reason=read(_required_reason, request.reason, "reason"),
+        operator=operator,
         request_id=read(optional_id, request.request_id, "request_id"),
     )
     reader.done()
@@ -436,6 +466,19 @@ def _symbol_count(given: int, field: str) -> int:
 
 def _source(given: str, field: str) -> str:
     return _text(given, field, SOURCE_CHARS_MAX)
+
+
+def _required_text(given: str, field: str) -> str:
+    if not given:
+        raise InvalidField(field, "", "a text")
+    return given
+
+
+def _file_name(given: str, field: str) -> str:
+    if len(given) > FILE_NAME_CHARS_MAX or not given.isprintable() or "/" in given:
+        allowed = f"a name without folders, of at most {FILE_NAME_CHARS_MAX} printable characters"
+        raise InvalidField(field, given, allowed)
+    return given
 
 
 def _required_reason(given: str, field: str) -> str:

@@ -20,8 +20,11 @@ from trade_engine.execution.commands import (
     FlattenResult,
     HaltCommand,
     HaltResult,
+    LimitsInForce,
+    LimitsUpdated,
     ResumeCommand,
     ResumeResult,
+    UpdateLimitsCommand,
 )
 from trade_engine.execution.ports import RecordQueries, RequestLedger
 from trade_engine.portfolio.view import Portfolio
@@ -99,6 +102,16 @@ class EnginePort(Protocol):
 
         Raises:
             ScopeHalted, GateClosed, StoreUnavailable.
+        """
+
+    async def limits(self, account_id: str) -> LimitsInForce:
+        """The limits in force; an account_id leaves out what cannot apply to it."""
+
+    async def update_limits(self, command: UpdateLimitsCommand) -> LimitsUpdated:
+        """Replace the limits on every replica, or say what that would do.
+
+        Raises:
+            InvalidFields, EtagMismatch, RequestIdConflict, StoreUnavailable.
         """
 
     async def status(self, account_id: str) -> EngineStatus:

@@ -30,6 +30,7 @@ from trade_engine.domain.errors import (
 )
 from trade_engine.execution.commands import (
     DifferenceNotAcceptable,
+    EtagMismatch,
     HaltCauseStands,
     RequestIdConflict,
     ScopeHalted,
@@ -54,15 +55,6 @@ class SequenceAhead(EngineError):
             after_sequence=str(after_sequence),
             head_sequence=str(head_sequence),
         )
-
-
-class UnimplementedYet(EngineError):
-    """The contract has this call; this release does not serve it."""
-
-    reason = "UNIMPLEMENTED_YET"
-
-    def __init__(self, rpc: str, instead: str) -> None:
-        super().__init__(f"{rpc} is not served by this release. {instead}", rpc=rpc)
 
 
 class MalformedMessage(EngineError):
@@ -105,6 +97,7 @@ _TREATMENTS: dict[type[EngineError], Treatment] = {
     NotFound: Treatment(grpc.StatusCode.NOT_FOUND),
     SignalIdConflict: Treatment(grpc.StatusCode.ALREADY_EXISTS),
     RequestIdConflict: Treatment(grpc.StatusCode.ALREADY_EXISTS),
+    EtagMismatch: Treatment(grpc.StatusCode.ABORTED),
     OrderNotOpen: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
     ScopeHalted: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
     HaltCauseStands: Treatment(grpc.StatusCode.FAILED_PRECONDITION),
@@ -116,7 +109,6 @@ _TREATMENTS: dict[type[EngineError], Treatment] = {
     GateClosed: Treatment(grpc.StatusCode.UNAVAILABLE, retry_ms=250),
     StoreUnavailable: Treatment(grpc.StatusCode.UNAVAILABLE, retry_ms=1000),
     ShuttingDown: Treatment(grpc.StatusCode.UNAVAILABLE, retry_ms=500),
-    UnimplementedYet: Treatment(grpc.StatusCode.UNIMPLEMENTED),
 }
 _OTHERWISE = Treatment(grpc.StatusCode.INTERNAL)
 _FIELDS_REASON = "INVALID_ARGUMENT_FIELDS"

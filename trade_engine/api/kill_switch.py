@@ -13,7 +13,6 @@ from trade_engine.api.accounts import known
 from trade_engine.api.auth import Caller
 from trade_engine.api.convert import Reader
 from trade_engine.api.engine import EnginePort
-from trade_engine.api.errors import UnimplementedYet
 from trade_engine.api.in_flight import InFlight
 from trade_engine.api.interceptors import Context
 from trade_engine.api.once import once
@@ -150,14 +149,21 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
     async def GetLimits(
         self, request: pb.GetLimitsRequest, context: Context
     ) -> pb.GetLimitsResponse:
-        """Not served yet."""
-        raise UnimplementedYet("GetLimits", "Decisions tell each limit that held, and its source.")
+        """Answer with the limits in force."""
+        fields = Reader()
+        account_id = fields.read(convert.optional_id, request.account_id, "account_id")
+        fields.done()
+        if account_id:
+            known(self._engine, account_id)
+        return answers.limits_message(await self._engine.limits(account_id))
 
     async def UpdateLimits(
         self, request: pb.UpdateLimitsRequest, context: Context
     ) -> pb.UpdateLimitsResponse:
-        """Not served yet."""
-        raise UnimplementedYet("UpdateLimits", "Change the limits file and start the engine again.")
+        """Replace the limits, or tell what that would do."""
+        command = convert.update_limits_of(request, self._caller.name)
+        updated = await self._in_flight.finish(self._engine.update_limits(command))
+        return answers.limits_updated_message(updated, validate_only=command.validate_only)
 
     async def _once(
         self, request: Message, answer_type: type[M], act: Callable[[], Awaitable[M]]

@@ -20,6 +20,7 @@ from trade_engine.cli import (
     differences,
     fix,
     halt,
+    limits,
     orders,
     quotes,
     server,
@@ -35,8 +36,8 @@ EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 refused: a signal rejected, a halt in doubt, an audit failed; "
-    "2 wrong usage or configuration; 3 the engine or its database does not answer."
+    "Exit codes: 0 done; 1 refused: a signal rejected, a halt in doubt, an audit failed, limits "
+    "that differ; 2 wrong usage or configuration; 3 the engine or its database does not answer."
 )
 
 app = typer.Typer(
@@ -47,6 +48,9 @@ app = typer.Typer(
 )
 quotes_app = typer.Typer(no_args_is_help=True, help="Look at quotes, or publish them.")
 fix_app = typer.Typer(no_args_is_help=True, help="Look at a FIX session's file, or reset it.")
+limits_app = typer.Typer(
+    no_args_is_help=True, help="Look at the limits, check a file, change them."
+)
 audit_app = typer.Typer(no_args_is_help=True, help="Prove that the record holds.")
 
 
@@ -91,6 +95,7 @@ _add(
     "serve --database-url postgresql://te@db/te --redis-url redis://cache:6379/0",
     "serve --limits limits.toml --instruments instruments.toml",
     "serve --limits limits.toml --brokers brokers.toml",
+    "serve --limits limits.toml --apply-limits",
 )
 _add(app, "demo", demo.demo, "demo", "demo --days 250", "demo --json")
 _add(
@@ -162,6 +167,20 @@ _add(
 )
 _add(quotes_app, "publish", quotes.publish, "quotes publish quotes.jsonl", "quotes publish -")
 app.add_typer(quotes_app, name="quotes")
+_add(
+    limits_app, "show", limits.show, "limits show", "limits show --toml > limits.toml",
+    "limits show --account default --json",
+)  # fmt: skip
+_add(
+    limits_app, "check", limits.check, "limits check limits.toml",
+    "limits check limits.toml --instruments instruments.toml --json",
+)  # fmt: skip
+_add(limits_app, "diff", limits.diff, "limits diff limits.toml")
+_add(
+    limits_app, "apply", limits.apply, 'limits apply limits.toml --reason "more room for AAPL"',
+    'limits apply limits.toml --instruments instruments.toml --reason "restrict GME" --yes',
+)  # fmt: skip
+app.add_typer(limits_app, name="limits")
 _add(
     audit_app,
     "verify",

@@ -28,6 +28,10 @@ Instruments = Annotated[
 Brokers = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Venues beside the paper one (TOML).")
 ]
+ApplyLimits = Annotated[
+    bool,
+    typer.Option("--apply-limits", help="Put these files into force, where others are."),
+]
 
 
 def serve(
@@ -38,8 +42,9 @@ def serve(
     limits: Limits = None,
     instruments: Instruments = None,
     brokers: Brokers = None,
+    apply_limits: ApplyLimits = False,
 ) -> int:
-    """Start the engine, and serve until Ctrl-C.
+    """Start the engine, and serve until Ctrl-C. SIGHUP lets it read both files again.
 
     Without URLs it starts private servers. Every option is a TRADE_ENGINE_* variable too;
     docs/configuration.md has them all.
@@ -55,6 +60,7 @@ def serve(
         limits_file=limits,
         instruments_file=instruments,
         brokers_file=brokers,
+        apply_limits=apply_limits or None,
     )
     return serve_engine(settings)
 

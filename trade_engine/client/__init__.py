@@ -18,13 +18,17 @@ from trade_engine.client.watching import Event
 from trade_engine.v1.control_service_pb2 import (
     AccountStatus,
     Difference,
+    GetLimitsResponse,
     GetStatusResponse,
     HaltResponse,
     HaltResult,
+    LimitBreach,
+    LimitDifference,
     ResumeResponse,
     Scope,
     ScopeState,
     TradingState,
+    UpdateLimitsResponse,
 )
 from trade_engine.v1.decision_pb2 import CheckResult, Decision, Outcome, Sizing
 from trade_engine.v1.market_data_service_pb2 import (
@@ -58,10 +62,13 @@ __all__ = [
     "ExecType",
     "ExecutionReport",
     "Failed",
+    "GetLimitsResponse",
     "GetQuotesResponse",
     "GetStatusResponse",
     "HaltResponse",
     "HaltResult",
+    "LimitBreach",
+    "LimitDifference",
     "OrdStatus",
     "Order",
     "OrderSide",
@@ -89,5 +96,6 @@ __all__ = [
     "TradeEngineError",
     "TradingState",
     "UpdateKind",
+    "UpdateLimitsResponse",
     "to_json",
 ]

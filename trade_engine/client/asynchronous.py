@@ -296,6 +296,33 @@ class AsyncTradeEngineClient:
             calls.accept_difference(account_id, difference_id, reason, request_id=request_id)
         )
 
+    async def limits(self, account_id: str = "") -> control_service_pb2.GetLimitsResponse:
+        """The limits in force, and the etag that a change of them needs."""
+        return await self._call(calls.limits(account_id))
+
+    async def update_limits(
+        self,
+        toml: str,
+        etag: str,
+        reason: str,
+        *,
+        instruments_toml: str = "",
+        file_name: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> control_service_pb2.UpdateLimitsResponse:
+        """Replace the limits of this etag, or (validate_only) hear what that would do."""
+        request = control_service_pb2.UpdateLimitsRequest(
+            toml=toml,
+            etag=etag,
+            reason=reason,
+            instruments_toml=instruments_toml,
+            file_name=file_name,
+            validate_only=validate_only,
+            request_id=request_id or self._new_id(),
+        )
+        return await self._call(calls.update_limits(request))
+
     async def status(self, account_id: str = "") -> control_service_pb2.GetStatusResponse:
         """How the engine and an account stand; "" is every account."""
         return await self._call(calls.status(account_id))

@@ -278,6 +278,22 @@ def accept_difference(
     )
 
 
+def limits(account_id: str) -> Call[control_service_pb2.GetLimitsResponse]:
+    """GetLimits."""
+    return Call(
+        lambda stubs: stubs.control.GetLimits,
+        control_service_pb2.GetLimitsRequest(account_id=account_id),
+        lambda answer: answer,
+    )
+
+
+def update_limits(
+    request: control_service_pb2.UpdateLimitsRequest,
+) -> Call[control_service_pb2.UpdateLimitsResponse]:
+    """UpdateLimits."""
+    return Call(lambda stubs: stubs.control.UpdateLimits, request, lambda answer: answer)
+
+
 def status(account_id: str) -> Call[control_service_pb2.GetStatusResponse]:
     """GetStatus."""
     return Call(

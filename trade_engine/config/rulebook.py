@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import orjson
 from trade_engine.config.faults import ConfigFaults, Fault, did_you_mean
 from trade_engine.config.instruments import read_instruments
 from trade_engine.config.limits import LimitsFile, read_limits
-from trade_engine.config.toml_file import TomlFile, open_toml
+from trade_engine.config.toml_file import TomlFile, file_text, parsed_toml
 from trade_engine.domain.limits import LIMIT_NAMES, RATES, Level, LevelKey, Limits
+from trade_engine.domain.limits_change import FileText
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.rulebook import Rulebook
 
@@ -32,14 +33,46 @@ def load_rulebook(
 
     sessions are the brokers that there are beside the paper one.
 
-    The version is a hash of the content, so the same files have the same version on any machine.
+    The version is a hash of the content, so files that say the same have the same version on any
+    machine, whatever they are called.
 
     Raises:
         ConfigFaults: a file cannot be read or used; every fault of both is listed.
     """
-    faults: list[Fault] = []
-    limits_toml = _open(limits_file, DEFAULT_LIMITS, "limits", faults)
-    instruments_toml = _open(instruments_file, DEFAULT_INSTRUMENTS, "instruments", faults)
+    limits, instruments, unreadable = _texts(limits_file, instruments_file)
+    return read_rulebook(limits, instruments, unreadable, sessions)
+
+
+def rulebook_texts(
+    limits_file: Path | None, instruments_file: Path | None
+) -> tuple[FileText, FileText]:
+    """The text of both files; None takes the default that comes with the engine.
+
+    Raises:
+        ConfigFaults: one cannot be read.
+    """
+    limits, instruments, faults = _texts(limits_file, instruments_file)
+    if limits is None or instruments is None:
+        raise ConfigFaults(faults)
+    return limits, instruments
+
+
+def read_rulebook(
+    limits_text: FileText | None,
+    instruments_text: FileText | None,
+    unreadable: Iterable[Fault],
+    sessions: Collection[str],
+) -> Rulebook:
+    """Read both texts together; None is one of a file that is `unreadable`.
+
+    sessions are the brokers that there are beside the paper one.
+
+    Raises:
+        ConfigFaults: every fault of both is listed.
+    """
+    faults = list(unreadable)
+    limits_toml = _parsed(limits_text, faults)
+    instruments_toml = _parsed(instruments_text, faults)
     limits = read_limits(limits_toml) if limits_toml else LimitsFile()
     instruments = read_instruments(instruments_toml) if instruments_toml else {}
     if limits_toml:
@@ -82,12 +115,23 @@ def _reaches_all(levels: list[LevelKey], account_id: str, rulebook: Rulebook) ->
     )
 
 
-def _open(given: Path | None, default: str, kind: str, faults: list[Fault]) -> TomlFile | None:
-    """Open a file, or the one that comes with the engine; see `open_toml`."""
+def _texts(
+    limits_file: Path | None, instruments_file: Path | None
+) -> tuple[FileText | None, FileText | None, list[Fault]]:
+    faults: list[Fault] = []
+    limits = _text(limits_file, DEFAULT_LIMITS, "limits", faults)
+    return limits, _text(instruments_file, DEFAULT_INSTRUMENTS, "instruments", faults), faults
+
+
+def _text(given: Path | None, default: str, kind: str, faults: list[Fault]) -> FileText | None:
+    """Read a file, or the one that comes with the engine; see `file_text`."""
     if given is not None:
-        return open_toml(given, kind, faults)
-    text = (files("trade_engine.config") / default).read_text(encoding="utf-8")
-    return TomlFile(default, text)
+        return file_text(given, kind, faults)
+    return FileText(default, (files("trade_engine.config") / default).read_text(encoding="utf-8"))
+
+
+def _parsed(given: FileText | None, faults: list[Fault]) -> TomlFile | None:
+    return None if given is None else parsed_toml(given, faults)
 
 
 def _check_brokers(file: TomlFile, limits: LimitsFile, known: Collection[str]) -> None:
@@ -128,9 +172,7 @@ def _check_currencies(
 
 def _versioned(limits: LimitsFile, instruments: dict[str, Instrument]) -> Rulebook:
     unnamed = _rulebook("", limits, instruments)
-    content = unnamed.to_json()
-    del content["version"]
-    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    canonical = orjson.dumps(unnamed.content(), option=orjson.OPT_SORT_KEYS)
     version = hashlib.sha256(canonical).hexdigest()[:VERSION_LENGTH]
     return _rulebook(version, limits, instruments)
 

@@ -39,6 +39,7 @@ FLAGS = {
     "limits_file": "--limits",
     "instruments_file": "--instruments",
     "brokers_file": "--brokers",
+    "apply_limits": "--apply-limits",
 }
 """The settings that `trade-engine serve` also takes as flags."""
 PAPER = "paper_"
@@ -156,6 +157,11 @@ class Settings(BaseSettings):
     brokers_file: ExpandedPath | None = _setting(
         None, "venues beside the paper one; unset knows none", "a TOML file"
     )
+    apply_limits: bool = _setting(
+        False,
+        "put both files into force, where others are; otherwise such an engine does not start",
+        "true or false",
+    )
     replica_id: Annotated[str, AfterValidator(_checked_replica)] | None = _setting(
         None, "this process's name among replicas; unset makes one at start", ID_ALLOWED
     )
@@ -268,6 +274,8 @@ def described() -> list[SettingInfo]:
     for name, info in Settings.model_fields.items():
         extra = info.json_schema_extra
         default = "" if info.default is None else str(info.default)
+        if isinstance(info.default, bool):
+            default = default.lower()
         found.append(
             SettingInfo(
                 name=name,

@@ -17,6 +17,7 @@ from typing import Any
 from trade_engine.config.faults import Fault, did_you_mean, shortened
 from trade_engine.config.kinds import Kind
 from trade_engine.config.toml_places import KeyPath, Place, places_of
+from trade_engine.domain.limits_change import FileText
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LINE = re.compile(r" \(at line (\d+), column \d+\)$")
@@ -136,8 +137,14 @@ def open_toml(given: Path, kind: str, faults: list[Fault]) -> TomlFile | None:
 
     kind is what its flag and its variable are called for.
     """
+    text = file_text(given, kind, faults)
+    return None if text is None else parsed_toml(text, faults)
+
+
+def file_text(given: Path, kind: str, faults: list[Fault]) -> FileText | None:
+    """Read a file; None when it cannot be read, and then `faults` has the fault."""
     try:
-        file = TomlFile(str(given), given.read_text(encoding="utf-8"))
+        return FileText(str(given), given.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         allowed = (
@@ -145,6 +152,11 @@ def open_toml(given: Path, kind: str, faults: list[Fault]) -> TomlFile | None:
         )
         faults.append(Fault("", why or str(error), allowed, str(given)))
         return None
+
+
+def parsed_toml(given: FileText, faults: list[Fault]) -> TomlFile | None:
+    """Parse a text; None when it is no TOML, and then `faults` has the fault."""
+    file = TomlFile(given.name, given.text)
     faults += file.faults
     return None if file.faults else file
 

@@ -34,7 +34,9 @@ class AccountState:
 
     head_hash is that entry's hash. epoch names the record that the state belongs to: a copy with
     another epoch is of another database. orders holds the open ones only. Money is in `currency`;
-    realized_pnl is gross of fees and over the account's life.
+    realized_pnl is gross of fees and over the account's life. limits_number is that of the last
+    change of limits that its journal took, at limits_sequence; limits_version is its rulebook's.
+    They are 0 and "" before the first.
     """
 
     account_id: str
@@ -46,6 +48,8 @@ class AccountState:
     realized_pnl: Decimal = ZERO
     fees: Decimal = ZERO
     limits_version: str = ""
+    limits_number: int = 0
+    limits_sequence: int = 0
     day: Day = field(default_factory=Day)
     activity: Activity = field(default_factory=Activity)
     trading: dict[Scope, ScopeState] = field(default_factory=dict)
@@ -90,6 +94,8 @@ class AccountState:
             "realized_pnl": text(self.realized_pnl),
             "fees": text(self.fees),
             "limits_version": self.limits_version,
+            "limits_number": self.limits_number,
+            "limits_sequence": self.limits_sequence,
             "day": self.day.to_json(),
             "activity": self.activity.to_json(),
             "trading": [
@@ -109,6 +115,8 @@ class AccountState:
         self.realized_pnl = Decimal(doc["realized_pnl"])
         self.fees = Decimal(doc["fees"])
         self.limits_version = doc["limits_version"]
+        self.limits_number = doc.get("limits_number", 0)  # none before changes had numbers
+        self.limits_sequence = doc.get("limits_sequence", 0)
         self.day = Day.from_json(doc["day"]) if "day" in doc else Day()
         self.activity = Activity.from_json(doc["activity"]) if "activity" in doc else Activity()
         states = [scope_state_from_json(each) for each in doc["trading"]]

@@ -65,7 +65,7 @@ class Rulebook:
     strategies: dict[str, StrategyTerms] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form in the journal; `version` is the hash of all but itself.
+        """The canonical form in the journal; `version` is the hash of `content`.
 
         strategies is there only where some are listed.
         """
@@ -90,6 +90,17 @@ class Rulebook:
             doc["strategies"] = [
                 _strategy_json(self.strategies[each]) for each in sorted(self.strategies)
             ]
+        return doc
+
+    def content(self) -> dict[str, Any]:
+        """What the version is the hash of: all but itself, and but the names of files.
+
+        So two files that say the same have one version, whatever they are called.
+        """
+        doc = self.to_json()
+        del doc["version"]
+        for each in (*doc["limits"], *doc["rates"]):
+            del each["source"]
         return doc
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.errors import SignalIdConflict
 from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.limits import LevelKey, Rate
 from trade_engine.domain.order import Order
 from trade_engine.domain.signal import Signal
 from trade_engine.execution.batch import Batch
@@ -17,6 +18,7 @@ from trade_engine.execution.requests import (
     CancelRequest,
     EvaluateRequest,
     FlattenRequest,
+    LimitsRequest,
     ReportsRequest,
     Request,
     StateChange,
@@ -37,6 +39,8 @@ class Attempt:
         self.batch: Batch | None = None
         self.commit: Commit | None = None
         self.verdicts: dict[int, Verdicts] = {}
+        self.asked_rates: dict[LevelKey, dict[str, Rate]] = {}
+        """The rates by which the throttles gave the verdicts."""
         self.peeked: dict[int, Verdicts] = {}
         self.answers: list[Callable[[], None]] = []
         self.decided: list[Decision] = []
@@ -52,6 +56,13 @@ class Attempt:
         self.answers, self.decided, self.by_signal_id = [], [], {}
         self.approved, self.to_cancel = [], []
         self._seen_executions.clear()
+
+    def in_order(self) -> list[Request]:
+        """The requests as they are taken: in the order of arrival, but changes of the limits last.
+
+        The throttles are asked before a batch is computed: so all of it is under one rulebook.
+        """
+        return sorted(self.requests, key=lambda each: isinstance(each, LimitsRequest))
 
     def signals(self) -> list[Signal]:
         """The signals to be decided for good."""

@@ -16,6 +16,7 @@ from trade_engine.domain.account import AccountState, PositionKey
 from trade_engine.domain.clock import NS_PER_MS
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.limits import DUPLICATE_INTERVAL, QUOTE_AGE
+from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE, ZERO, quotient
 from trade_engine.domain.order import DeliveryState, Order
@@ -84,9 +85,24 @@ class Batch:
         self._positions: dict[tuple[str, str], Position] = {}
         self._fills: list[Fill] = []
         self._amended: dict[tuple[str, str], Fill] = {}
-        if state.limits_version != rulebook.version:
-            state.limits_version = rulebook.version
-            self.write(EntryKind.LIMITS_CHANGED, rulebook.to_json())
+
+    def change_limits(self, change: LimitsChange) -> int:
+        """Journal a change of the limits: what is decided after it is decided by its rulebook.
+
+        A change that the account has already, or a later one of, writes nothing; nor does one that
+        does not have the account. Answers with the change's sequence, 0 where that is not known.
+        """
+        if change.number == self.state.limits_number:
+            return self.state.limits_sequence
+        has_account = self.state.account_id in change.rulebook.accounts
+        if change.number <= self.state.limits_number or not has_account:
+            return 0
+        self.rulebook = change.rulebook
+        self.state.limits_version = change.rulebook.version
+        self.state.limits_number = change.number
+        self.state.limits_sequence = self.next_sequence
+        self._unit_values.clear()
+        return self.write(EntryKind.LIMITS_CHANGED, change.journaled())
 
     @property
     def next_sequence(self) -> int:

@@ -8,7 +8,10 @@ from decimal import Decimal
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.difference import Difference
 from trade_engine.domain.errors import EngineError
+from trade_engine.domain.limits_change import FileText, LimitsChange
+from trade_engine.domain.rulebook_difference import RulebookDifference
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
+from trade_engine.risk.limit_breaches import Breach
 
 
 @dataclass(slots=True)
@@ -146,6 +149,58 @@ class EngineStatus:
     accounts: list[AccountStatus]
     postgres: str
     redis: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLimitsCommand:
+    """Replace the limits, as TOML; without instruments, those in force stay.
+
+    etag names the change that is replaced; validate_only compares and changes nothing.
+    """
+
+    limits: FileText
+    instruments: FileText | None
+    etag: str
+    validate_only: bool
+    reason: str
+    operator: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsInForce:
+    """The limits in force: the change that brought them, and both files' text, written anew."""
+
+    change: LimitsChange
+    toml: str
+    instruments_toml: str
+
+
+@dataclass(slots=True)
+class LimitsUpdated:
+    """What an update changed, or would: the change, differences, and what it leaves in breach.
+
+    sequences says where the change stands in each account's journal;
+    0 where a later one stands already.
+    """
+
+    change: LimitsChange
+    differences: list[RulebookDifference] = field(default_factory=list)
+    breaches: list[Breach] = field(default_factory=list)
+    sequences: dict[str, int] = field(default_factory=dict)
+
+
+class EtagMismatch(EngineError):
+    """The limits were changed by somebody else meanwhile: read them again, then decide anew."""
+
+    reason = "ETAG_MISMATCH"
+
+    def __init__(self, given: str, etag: str) -> None:
+        super().__init__(
+            f"the limits in force have the etag {etag!r}, not {given!r}: they were changed "
+            "meanwhile. Read them again, then decide anew.",
+            etag=etag,
+        )
 
 
 class RequestIdConflict(EngineError):

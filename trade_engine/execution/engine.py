@@ -15,13 +15,13 @@ from trade_engine.audit.chain import canonical, seal
 from trade_engine.domain.account import ENGINE, GENESIS_HASH, AccountState, scope_state_json
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.difference import Difference
-from trade_engine.domain.errors import ConfigError, EngineError, NotFound, StoreUnavailable
+from trade_engine.domain.errors import EngineError, NotFound, StoreUnavailable
 from trade_engine.domain.execution import BrokerReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE, text
 from trade_engine.domain.order import Order
-from trade_engine.domain.rulebook import AccountTerms
+from trade_engine.domain.rulebook import AccountTerms, Rulebook
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.execution.clearing import Clearing
@@ -34,11 +34,15 @@ from trade_engine.execution.commands import (
     FlattenResult,
     HaltCommand,
     HaltResult,
+    LimitsInForce,
+    LimitsUpdated,
     ResumeCommand,
     ResumeResult,
+    UpdateLimitsCommand,
 )
 from trade_engine.execution.gate import AccountGate, Settled, no_books
 from trade_engine.execution.halting import Halting
+from trade_engine.execution.limits_keeper import LimitsKeeper
 from trade_engine.execution.observer import Alert, raise_alert
 from trade_engine.execution.order_router import OrderRouter
 from trade_engine.execution.parts import EngineParts
@@ -70,18 +74,17 @@ class Engine:
         self.queries = parts.queries
         self.ledger = parts.ledger
         self._routers: dict[str, OrderRouter] = {}
+        accounts = parts.rulebooks.latest.rulebook.accounts
         self._books = (
-            PortfolioWatch(parts.portfolio, parts.rulebook.accounts, parts.portfolio_age_ms_max)
+            PortfolioWatch(parts.portfolio, accounts, parts.portfolio_age_ms_max)
             if parts.portfolio
             else None
         )
-        self._gates = {
-            account_id: self._make_gate(account_id) for account_id in parts.rulebook.accounts
-        }
+        self._gates = {account_id: self._make_gate(account_id) for account_id in accounts}
         self._routers = {
             account_id: OrderRouter(
                 gate,
-                parts.brokers[parts.rulebook.accounts[account_id].broker],
+                parts.brokers[accounts[account_id].broker],
                 parts.leases,
                 parts.replica_id,
                 parts.stores.record,
@@ -103,6 +106,9 @@ class Engine:
             parts.queries,
         )
         self._clearing = Clearing(self._gates, stores.record)
+        self._limits = LimitsKeeper(
+            self._gates, parts.rulebooks, parts.limits, stores, parts.rulebook_text, parts.clock
+        )
         self._status = StatusReader(parts, self._gates)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
@@ -115,7 +121,7 @@ class Engine:
         return AccountGate(
             account_id,
             parts.stores,
-            lambda: parts.rulebook,
+            parts.rulebooks,
             parts.clock,
             parts.replica_id,
             self._on_settled,
@@ -132,13 +138,10 @@ class Engine:
     # ---- life -------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open accounts that are new, and start their writers, brokers and routers.
-
-        Raises:
-            ConfigError: an account holds, or has orders in, what is no instrument any more.
-        """
-        for terms in self._parts.rulebook.accounts.values():
-            await self._open_account(terms)
+        """Open accounts that are new, and start their writers, brokers and routers."""
+        accounts = self.rulebook.accounts
+        for account_id in self._gates:
+            await self._open_account(accounts[account_id])
         self._read_calendars()
         for gate in self._gates.values():
             await gate.open()
@@ -146,6 +149,8 @@ class Engine:
         self._keep_running(self._watch(), "watch")
         if self._books is not None:
             self._keep_running(self._books.run(), "portfolio")
+        await self._limits.catch_up()
+        self._keep_running(self._limits.follow(), "limits")
         for broker in self._parts.brokers.values():
             await broker.start(self._sink_of(broker.name))
         for router in self._routers.values():
@@ -156,7 +161,7 @@ class Engine:
 
     def _read_calendars(self) -> None:
         """Reading a calendar takes a second: better now than in the first batch that needs it."""
-        calendars = {each.calendar for each in self._parts.rulebook.instruments.values()}
+        calendars = {each.calendar for each in self.rulebook.instruments.values()}
         for calendar in calendars:
             self._parts.stores.calendars.session_at(calendar, self._parts.clock())
 
@@ -213,9 +218,7 @@ class Engine:
 
     async def _open_account(self, terms: AccountTerms) -> None:
         parts = self._parts
-        known = await parts.stores.record.load(terms.account_id)
-        if known is not None:
-            self._check_instruments(known)
+        if await parts.stores.record.load(terms.account_id) is not None:
             return
         state = AccountState(
             account_id=terms.account_id,
@@ -246,17 +249,6 @@ class Engine:
         )
         if await parts.stores.record.open_account(commit):
             log.info("account_opened", account_id=terms.account_id)
-
-    def _check_instruments(self, state: AccountState) -> None:
-        """What is held or working must be an instrument: without its multiplier it has no value."""
-        symbols = {symbol for (_, symbol), held in state.positions.items() if held.quantity}
-        symbols |= {order.symbol for order in state.orders.values()}
-        missing = sorted(symbols - self._parts.rulebook.instruments.keys())
-        if missing:
-            raise ConfigError(
-                f"account {state.account_id} holds or works {', '.join(missing)}, which the "
-                "instruments file does not have. Put it back; to stop trading it, restrict it."
-            )
 
     # ---- what happened ----------------------------------------------------------------------
 
@@ -361,6 +353,21 @@ class Engine:
         """What an account holds now, by our own ledger; all of it or an error."""
         return await read_portfolio(self._parts, account_id)
 
+    @property
+    def rulebook(self) -> Rulebook:
+        """The latest rulebook that this process knows of."""
+        return self._parts.rulebooks.latest.rulebook
+
+    async def limits(self, account_id: str) -> LimitsInForce:
+        """The limits in force; an account_id leaves out what cannot apply to it."""
+        if account_id:
+            self._gate(account_id)
+        return await self._limits.in_force(account_id)
+
+    async def update_limits(self, command: UpdateLimitsCommand) -> LimitsUpdated:
+        """Replace the limits on every replica, or say what that would do."""
+        return await asyncio.shield(asyncio.ensure_future(self._limits.update(command)))
+
     async def publish_quotes(self, quotes: list[Quote]) -> None:
         """Remember quotes; one older than the known one of its symbol is not taken over."""
         await self._parts.stores.risk.put_quotes(quotes)
@@ -371,7 +378,7 @@ class Engine:
 
     def multiplier(self, symbol: str) -> Decimal:
         """What one unit of the symbol at price 1 is worth, in its currency."""
-        instrument = self._parts.rulebook.instruments.get(symbol)
+        instrument = self.rulebook.instruments.get(symbol)
         return instrument.multiplier if instrument else ONE
 
     def account_known(self, account_id: str) -> bool:

@@ -102,6 +102,7 @@ from trade_engine.execution.requests import (
     FlattenRequest,
     HoldingsRequest,
     IntentRequest,
+    LimitsRequest,
     PendingRequest,
     ReconciledRequest,
     ReportsRequest,
@@ -111,6 +112,7 @@ from trade_engine.execution.requests import (
     TradingStateRequest,
     WatchRequest,
 )
+from trade_engine.execution.rulebooks import Rulebooks
 from trade_engine.execution.unattributed import adopt, keep_unknown
 from trade_engine.execution.waiting_line import WaitingLine, is_signal
 from trade_engine.risk.loss_limits import Marks
@@ -155,7 +157,7 @@ class AccountGate:
         self,
         account_id: str,
         stores: GateStores,
-        rulebook: Callable[[], Rulebook],
+        rulebooks: Rulebooks,
         clock: Clock,
         replica_id: str,
         on_settled: Callable[[Settled], None],
@@ -164,7 +166,7 @@ class AccountGate:
         observer: Observer = UNOBSERVED,
         books_fault: Callable[[int], str | None] = no_books,
     ) -> None:
-        """Say what it works on: rulebook gives the one in force; on_settled must not block.
+        """Say what it works on; on_settled must not block.
 
         sender gives the claim under which this process sends the account's orders, if it does.
 
@@ -174,9 +176,9 @@ class AccountGate:
         self.latched: dict[Scope, ScopeState] = {}
         self._is_settling = False
         self._record_is_away = False
-        self._head = AccountHead(account_id, stores, rulebook, clock, observer)
+        self._head = AccountHead(account_id, stores, rulebooks, clock, observer)
         self._stores = stores
-        self._rulebook = rulebook
+        self._rulebooks = rulebooks
         self._on_settled = on_settled
         self._sender = sender
         self._queue_cap = queue_cap
@@ -228,6 +230,11 @@ class AccountGate:
     def stop_taking(self) -> None:
         """Refuse signals from now on; what waits is still settled, and reports still come in."""
         self._stopping = True
+
+    @property
+    def limits_number(self) -> int:
+        """The change of the limits that the account was under when last heard of."""
+        return self._head.limits_number
 
     async def open(self) -> None:
         """Bring record, rulebook and risk store together before the first signal needs it."""
@@ -349,9 +356,12 @@ class AccountGate:
 
     async def _optimistic(self, attempt: Attempt) -> Committed:
         state = await self._head.known_state()  # step 2
+        asked_under = state.limits_number
         snapshot = await self._head.ask_risk(attempt, state)  # step 3
         if snapshot is not None:
             state = await self._head.reconcile(state, snapshot)  # step 4
+        if state.limits_number != asked_under:
+            return Committed.LOST_RACE  # the throttles were asked by other limits: ask them again
         commit = await self._compute(attempt, state, snapshot)  # step 5
         if commit is None:
             return Committed.DONE
@@ -457,7 +467,7 @@ class AccountGate:
             controls[scope] = max(known, latched, key=lambda each: each.state.strictness)
         batch = Batch(
             state,
-            self._rulebook(),
+            await self._rulebooks.of(state),
             attempt.now_ns,
             snapshot.quotes if snapshot else {},
             controls,
@@ -469,26 +479,29 @@ class AccountGate:
         batch.executions = await self._find_executions(attempt, state, closed)
         batch.books_fault = self._books_fault(attempt.now_ns)
         attempt.start(batch)
+        if not state.limits_number:
+            batch.change_limits(self._rulebooks.latest)
         if snapshot is not None:
             day_before = batch.state.day.session
-            keep_day(batch, self._session(attempt.now_ns))
+            keep_day(batch, self._session(batch.rulebook, attempt.now_ns))
             if day_before not in ("", batch.state.day.session):
                 attempt.to_cancel += end_day_orders(batch)
-        for request in attempt.requests:
+        for request in attempt.in_order():
             self._apply(attempt, request, closed, gate_open=snapshot is not None)
         attempt.commit = batch.commit()
         return attempt.commit
 
-    def _session(self, now_ns: int) -> Session | None:
+    def _session(self, rulebook: Rulebook, now_ns: int) -> Session | None:
         """The session that the account's day is of; None when its calendar has ended."""
-        calendar = self._rulebook().accounts[self.account_id].calendar
+        calendar = rulebook.accounts[self.account_id].calendar
         return self._stores.calendars.session_at(calendar, now_ns)
 
     def watch(self, now_ns: int) -> None:
         """Look at the account where nobody asks for it, by an empty batch if need be."""
         if self.closed_because or (self._watching is not None and not self._watching.done()):
             return
-        if self._head.wants_watch(self._session(now_ns), now_ns):
+        rulebook = self._rulebooks.known(self._head.limits_number)
+        if self._head.wants_watch(self._session(rulebook, now_ns), now_ns):
             self._watching = asyncio.get_running_loop().create_future()
             self._watching.add_done_callback(lambda done: done.cancelled() or done.exception())
             self.enqueue(WatchRequest(self._watching))
@@ -540,8 +553,7 @@ class AccountGate:
             case SubmitRequest() if gate_open:
                 self._submit(attempt, request)
             case EvaluateRequest() if gate_open:
-                verdicts = attempt.verdicts.get(id(request.signal), Verdicts())
-                attempt.answer(request.answer, evaluate(batch, request.signal, verdicts))
+                self._evaluate(attempt, request)
             case SubmitRequest() | EvaluateRequest():
                 attempt.fail(request.answer, self._gate_closed())
             case IntentRequest() if not gate_open:
@@ -587,6 +599,8 @@ class AccountGate:
                 if gate_open:
                     attempt.changed_state(watch_losses(batch, self._marks))
                 attempt.answer(request.answer, None)
+            case LimitsRequest():
+                attempt.answer(request.answer, batch.change_limits(request.change))
 
     def _book(self, attempt: Attempt, request: ReportsRequest, closed: dict[str, Order]) -> None:
         batch, broker = attempt.batch, request.broker
@@ -637,6 +651,11 @@ class AccountGate:
         )
         attempt.changed_state(change)
         attempt.answer(request.answer, change)
+
+    def _evaluate(self, attempt: Attempt, request: EvaluateRequest) -> None:
+        assert attempt.batch is not None  # noqa: S101  start() was called
+        verdicts = attempt.verdicts.get(id(request.signal), Verdicts())
+        attempt.answer(request.answer, evaluate(attempt.batch, request.signal, verdicts))
 
     def _gate_closed(self) -> GateClosed:
         return GateClosed(

@@ -7,15 +7,15 @@ the head. It saves the reading, not the checking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import NotFound, StoreUnavailable
+from trade_engine.domain.limits import Limits
 from trade_engine.domain.order import DeliveryState, Order
-from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeState
@@ -25,6 +25,7 @@ from trade_engine.execution.day_roll import is_over
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.parts import GateStores
 from trade_engine.execution.ports import Snapshot, SnapshotRequest
+from trade_engine.execution.rulebooks import Rulebooks
 from trade_engine.execution.throttling import Throttles
 
 log = structlog.get_logger(__name__)
@@ -37,17 +38,19 @@ class AccountHead:
         self,
         account_id: str,
         stores: GateStores,
-        rulebook: Callable[[], Rulebook],
+        rulebooks: Rulebooks,
         clock: Clock,
         observer: Observer,
     ) -> None:
         self.account_id = account_id
         self.closed_because = "not opened yet"
         self._stores = stores
-        self._rulebook = rulebook
+        self._rulebooks = rulebooks
         self._clock = clock
         self._observer = observer
         observer.gate(account_id, is_open=False)
+        self.limits_number = 0
+        """The change of the limits that the account was under when last heard of."""
         self._state: AccountState | None = None
         self._watched = 0
         self._unclear: dict[str, tuple[str, str]] = {}
@@ -55,6 +58,7 @@ class AccountHead:
     def keep(self, state: AccountState, changed: Iterable[Order] = ()) -> None:
         """Remember the state that was just committed, and which orders that changed."""
         self._state = state
+        self.limits_number = state.limits_number
         self._note(changed)
 
     def _note(self, orders: Iterable[Order]) -> None:
@@ -119,9 +123,12 @@ class AccountHead:
     async def ask_risk(self, attempt: Attempt, state: AccountState) -> Snapshot | None:
         """Step 3: ask the risk store; None when it cannot say, which closes the gate."""
         signals = attempt.signals()
-        limits = self._rulebook().limits
+        limits = (await self._rulebooks.of(state)).limits
         throttles = Throttles(limits, self.account_id)
-        # A throttle that was asked in an earlier try of this batch was charged then.
+        # A throttle that was asked in an earlier try of this batch was charged then, unless the
+        # limits changed meanwhile.
+        if attempt.asked_rates != limits.rates:
+            attempt.verdicts.clear()
         for signal in signals:
             if id(signal) not in attempt.verdicts:
                 throttles.ask_for_signal(signal)
@@ -148,22 +155,23 @@ class AccountHead:
                 snapshot.controls = await restore_controls(
                     self._stores, expected=known or _is_fresh(state)
                 )
-            await self._peek_for_evaluations(attempt, request, snapshot)
+            await self._peek_for_evaluations(attempt, limits, request, snapshot)
         except StoreUnavailable as error:
             self.close(error.message)
             return None
         attempt.verdicts |= throttles.answers(snapshot.verdicts)
+        attempt.asked_rates = limits.rates
         attempt.verdicts |= attempt.peeked
         return snapshot
 
     async def _peek_for_evaluations(
-        self, attempt: Attempt, asked: SnapshotRequest, snapshot: Snapshot
+        self, attempt: Attempt, limits: Limits, asked: SnapshotRequest, snapshot: Snapshot
     ) -> None:
         """What-ifs see the throttles as they are and take nothing from them."""
         signals = attempt.evaluated_signals()
         if not signals:
             return
-        throttles = Throttles(self._rulebook().limits, self.account_id)
+        throttles = Throttles(limits, self.account_id)
         for signal in signals:
             throttles.ask_for_signal(signal)
         symbols = {signal.symbol for signal in signals}

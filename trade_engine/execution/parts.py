@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from trade_engine.domain.clock import Clock
+from trade_engine.domain.limits_change import FileText
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.execution.observer import UNOBSERVED, Observer
 from trade_engine.execution.ports import (
@@ -14,12 +16,14 @@ from trade_engine.execution.ports import (
     ControlStore,
     Doorbell,
     LeaseStore,
+    LimitsStore,
     PortfolioSource,
     RecordQueries,
     RecordStore,
     RequestLedger,
     RiskStore,
 )
+from trade_engine.execution.rulebooks import Rulebooks
 
 
 @dataclass(slots=True)
@@ -32,11 +36,29 @@ class GateStores:
     calendars: Calendars
 
 
+class RulebookText(Protocol):
+    """Rulebooks as operators write them."""
+
+    def read(self, limits: FileText, instruments: FileText | None, base: Rulebook) -> Rulebook:
+        """Read both texts; without instruments, those of `base` stay.
+
+        Raises:
+            InvalidFields: every fault is named.
+        """
+
+    def limits_of(self, rulebook: Rulebook, account_id: str) -> str:
+        """Write accounts and limits; an account_id leaves out what cannot apply to it."""
+
+    def instruments_of(self, rulebook: Rulebook) -> str:
+        """Write the instruments."""
+
+
 @dataclass(slots=True)
 class EngineParts:
     """What the wiring hands in. new_epoch names a record that is opened for the first time.
 
     uptime is in seconds, and never set: what a lease is held against.
+    The engine works for the accounts of the latest of `rulebooks` at the start.
     """
 
     stores: GateStores
@@ -45,7 +67,9 @@ class EngineParts:
     ledger: RequestLedger
     doorbell: Doorbell
     brokers: dict[str, Broker]
-    rulebook: Rulebook
+    rulebooks: Rulebooks
+    limits: LimitsStore
+    rulebook_text: RulebookText
     clock: Clock
     uptime: Callable[[], float]
     new_epoch: Callable[[], str]

@@ -23,7 +23,7 @@ async def read_portfolio(parts: EngineParts, account_id: str) -> Portfolio:
         raise NotFound("account", account_id=account_id)
     symbols = sorted({symbol for (_, symbol), held in state.positions.items() if held.quantity})
     quotes = await parts.stores.risk.quotes(symbols)
-    batch = Batch(state, parts.rulebook, parts.clock(), quotes, {})
+    batch = Batch(state, parts.rulebooks.latest.rulebook, parts.clock(), quotes, {})
     value = batch.exposure.market_value(batch.unit_value)
     if value is None:
         unpriced = [each for each in batch.exposure.symbols_held() if not batch.unit_value(each)]

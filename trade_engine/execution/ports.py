@@ -18,6 +18,7 @@ from trade_engine.domain.decision import Decision, Outcome
 from trade_engine.domain.execution import BrokerReport, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.limits import Rate
+from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import ApprovedOrder, Order
 from trade_engine.domain.position import Position
@@ -389,6 +390,25 @@ class RequestLedger(Protocol):
 
     async def answer(self, caller: str, request_id: str, answer: bytes) -> None:
         """Remember the answer to a request that began; the first one stays."""
+
+
+class LimitsStore(Protocol):
+    """The record of the limits' changes, beside each account's journal; the last is in force."""
+
+    async def last(self) -> LimitsChange | None:
+        """The change in force; None before the first."""
+
+    async def last_number(self) -> int:
+        """The number of the change in force; 0 before the first."""
+
+    async def change(self, number: int) -> LimitsChange | None:
+        """The change of a number; None when there is none."""
+
+    async def requested(self, request_id: str) -> LimitsChange | None:
+        """The change that came of a request; None when none did."""
+
+    async def append(self, change: LimitsChange) -> bool:
+        """Put a change into force; False, and nothing changed, when another one came first."""
 
 
 class Doorbell(Protocol):

@@ -14,6 +14,7 @@ from decimal import Decimal
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.difference import Difference
 from trade_engine.domain.execution import BrokerReport
+from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState
@@ -201,6 +202,18 @@ class CloseUnknownRequest:
 SendersRequest = IntentRequest | DeliveryRequest | ReconciledRequest | CloseUnknownRequest
 """What only the account's sender may ask."""
 
+
+@dataclass(slots=True, eq=False)
+class LimitsRequest:
+    """Let the account's journal take a change of the limits, unless it has it or a later one.
+
+    Answered with its sequence there; 0 when a later one stands already.
+    """
+
+    change: LimitsChange
+    answer: Future[int]
+
+
 Request = (
     SubmitRequest
     | EvaluateRequest
@@ -217,4 +230,5 @@ Request = (
     | ReconciledRequest
     | AcceptDifferenceRequest
     | CloseUnknownRequest
+    | LimitsRequest
 )

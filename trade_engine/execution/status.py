@@ -7,6 +7,7 @@ from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import DeliveryState
+from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState, strictest
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import AccountStatus, EngineStatus
@@ -37,7 +38,8 @@ class StatusReader:
 
     async def _account(self, account_id: str, status: EngineStatus) -> AccountStatus:
         gate = self._gates[account_id]
-        terms = self._parts.rulebook.accounts[account_id]
+        latest = self._parts.rulebooks.latest.rulebook
+        terms = latest.accounts[account_id]
         state, sender = await self._record(account_id, terms.broker, status)
         symbols = sorted({symbol for _, symbol in state.positions}) if state else []
         redis_sequence, quotes, controls = await self._risk(account_id, state, symbols, status)
@@ -57,13 +59,13 @@ class StatusReader:
             realized_pnl=None,
             unrealized_pnl=None,
             gross_exposure=None,
-            limits_version=self._parts.rulebook.version,
+            limits_version=state.limits_version if state else latest.version,
             broker=terms.broker,
             sender=sender,
         )
         if state is not None:
             _count_orders(found, state)
-            self._value(found, state, quotes)
+            self._value(found, state, latest, quotes)
             if controls is not None:
                 _name_states(found, state, controls | gate.latched)
             found.differences = list(state.differences.values())
@@ -106,9 +108,15 @@ class StatusReader:
             return 0, {}, None
         return snapshot.sequence or 0, snapshot.quotes, snapshot.controls
 
-    def _value(self, found: AccountStatus, state: AccountState, quotes: dict[str, Quote]) -> None:
+    def _value(
+        self,
+        found: AccountStatus,
+        state: AccountState,
+        rulebook: Rulebook,
+        quotes: dict[str, Quote],
+    ) -> None:
         """Money figures; those that need a price are left out where one is missing."""
-        batch = Batch(state, self._parts.rulebook, self._parts.clock(), quotes, {})
+        batch = Batch(state, rulebook, self._parts.clock(), quotes, {})
         found.cash = state.cash
         found.realized_pnl = state.realized_pnl
         held = batch.exposure.market_value(batch.unit_value)

@@ -831,22 +831,40 @@ class GetLimitsResponse(_message.Message):
     TOML_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    INSTRUMENTS_TOML_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
     toml: _builtins.str
     """The limits, as TOML, in the form that UpdateLimits takes."""
     version: _builtins.str
     """Their version: a hash of their content, as decisions carry it."""
     etag: _builtins.str
     """To be given back to UpdateLimits, which then replaces these limits and no others."""
+    instruments_toml: _builtins.str
+    """The instruments, as TOML, in the form that UpdateLimits takes."""
+    operator: _builtins.str
+    """Who put them into force: the name in the credentials, or the replica that started with them."""
+    reason: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """When they came into force."""
+
     def __init__(
         self,
         *,
         toml: _builtins.str = ...,
         version: _builtins.str = ...,
         etag: _builtins.str = ...,
+        instruments_toml: _builtins.str = ...,
+        operator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "toml", b"toml", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "etag", b"etag", "instruments_toml", b"instruments_toml", "operator", b"operator", "reason", b"reason", "toml", b"toml", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -863,6 +881,8 @@ class UpdateLimitsRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    INSTRUMENTS_TOML_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
     toml: _builtins.str
     """Required. All of the limits, as TOML."""
     etag: _builtins.str
@@ -873,6 +893,10 @@ class UpdateLimitsRequest(_message.Message):
     """Optional. The idempotency key of this request, chosen by the client."""
     reason: _builtins.str
     """Required. Why, in words, for the journal; at most 500 characters."""
+    instruments_toml: _builtins.str
+    """Optional. All of the instruments, as TOML; empty: those in force stay."""
+    file_name: _builtins.str
+    """Optional. What the file is called in decisions and faults; empty: limits.toml."""
     def __init__(
         self,
         *,
@@ -881,10 +905,12 @@ class UpdateLimitsRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        instruments_toml: _builtins.str = ...,
+        file_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "toml", b"toml", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "file_name", b"file_name", "instruments_toml", b"instruments_toml", "reason", b"reason", "request_id", b"request_id", "toml", b"toml", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -898,29 +924,93 @@ class UpdateLimitsResponse(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
+    BREACHES_FIELD_NUMBER: _builtins.int
+    ACCOUNT_SEQUENCES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The version of the limits given: in force now, unless validate_only."""
+    etag: _builtins.str
+    """The etag of the limits in force now; empty with validate_only."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitDifference]:
-        """What changed, or would; empty when the content is the same."""
+        """What changed, or would; empty when the content is the same, and then nothing changed."""
+
+    @_builtins.property
+    def breaches(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitBreach]:
+        """What stands beyond the limits given already. In what changed: as of the change."""
+
+    @_builtins.property
+    def account_sequences(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountSequence]:
+        """Where the change stands in each account's journal; 0 where a later one stands already."""
 
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         differences: _abc.Iterable[Global___LimitDifference] | None = ...,
+        breaches: _abc.Iterable[Global___LimitBreach] | None = ...,
+        account_sequences: _abc.Iterable[Global___AccountSequence] | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_sequences", b"account_sequences", "breaches", b"breaches", "differences", b"differences", "etag", b"etag", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateLimitsResponse: _TypeAlias = UpdateLimitsResponse  # noqa: Y015
 
 @_typing.final
+class LimitBreach(_message.Message):
+    """A position, or an order that works, beyond a limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    LIMIT_NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
+    ORDER_IDS_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    scope: _builtins.str
+    """What is beyond it: "order:o-…", "symbol:AAPL" or "account:main"."""
+    limit_name: _builtins.str
+    """The limit's name, such as "order_notional_max"."""
+    source: _builtins.str
+    """Where it is set, such as "limits.toml:symbol AAPL"."""
+    limit: _builtins.str
+    """The limit, a decimal in the unit of its name."""
+    observed: _builtins.str
+    """What stands, in the same unit; empty without a quote to value it by."""
+    @_builtins.property
+    def order_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The working orders that count toward it."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        limit_name: _builtins.str = ...,
+        source: _builtins.str = ...,
+        limit: _builtins.str = ...,
+        observed: _builtins.str = ...,
+        order_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "limit", b"limit", "limit_name", b"limit_name", "observed", b"observed", "order_ids", b"order_ids", "scope", b"scope", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitBreach: _TypeAlias = LimitBreach  # noqa: Y015
+
+@_typing.final
 class LimitDifference(_message.Message):
-    """One limit that changed."""
+    """One value that changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -928,7 +1018,7 @@ class LimitDifference(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Where it stands in the file, such as "account.main.order_notional_max"."""
+    """Where it stands in the file, such as "limits.account.main.order_notional_max"."""
     before: _builtins.str
     """What it was; empty when it was not set."""
     after: _builtins.str

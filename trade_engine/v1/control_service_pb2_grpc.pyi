@@ -108,19 +108,25 @@ class ControlServiceStub:
         FAILED_PRECONDITION SCOPE_HALTED             {"scope": "ACCOUNT:main"}
     """
     GetLimits: _grpc.UnaryUnaryMultiCallable[_control_service_pb2.GetLimitsRequest, _control_service_pb2.GetLimitsResponse]
-    """Answers with the limits in force. Retry freely.
+    """Answers with the limits in force, whatever the files of this replica say. Retry freely.
 
         NOT_FOUND           ACCOUNT_NOT_FOUND        {"account_id": "mian"}
     """
     UpdateLimits: _grpc.UnaryUnaryMultiCallable[_control_service_pb2.UpdateLimitsRequest, _control_service_pb2.UpdateLimitsResponse]
-    """Replaces the limits as a whole, in one step, without losing what was counted so far. Decisions
-    after the answer are made under the new version, on every replica.
+    """Replaces the limits as a whole, in one step, without losing what was counted so far. In each
+    account it is one entry of the journal: decisions before it were made under the old version,
+    decisions after it, and after the answer, are made under the new one, on every replica.
 
     The etag must be the one of the limits being replaced, so that nobody's change is lost. With
-    validate_only nothing changes and the answer tells what would. Retry with the same request_id.
+    validate_only nothing changes and the answer tells what would. Orders and positions that stand
+    beyond a new limit are named and stay; what would grow them is refused. Retry with the same
+    request_id: the same change is answered again.
 
-        INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  toml: line 4: order_notional_max: must not be
-                                                     negative, got -1
+        INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  limits.toml:4:limits.order_notional_max: must
+                                                     be an amount of money above 0, got -1
+        INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  accounts: must be the accounts of the running
+                                                     engine, …, got savings
+        ALREADY_EXISTS      REQUEST_ID_CONFLICT      {"request_id": "r-1"}
         ABORTED             ETAG_MISMATCH            {"etag": "…"}: read again, then decide anew
         PERMISSION_DENIED   PERMISSION_MISSING       {"permission": "limits"}
     """
@@ -211,19 +217,25 @@ class ControlServiceAsyncStub(ControlServiceStub):
         FAILED_PRECONDITION SCOPE_HALTED             {"scope": "ACCOUNT:main"}
     """
     GetLimits: _aio.UnaryUnaryMultiCallable[_control_service_pb2.GetLimitsRequest, _control_service_pb2.GetLimitsResponse]  # type: ignore[assignment]
-    """Answers with the limits in force. Retry freely.
+    """Answers with the limits in force, whatever the files of this replica say. Retry freely.
 
         NOT_FOUND           ACCOUNT_NOT_FOUND        {"account_id": "mian"}
     """
     UpdateLimits: _aio.UnaryUnaryMultiCallable[_control_service_pb2.UpdateLimitsRequest, _control_service_pb2.UpdateLimitsResponse]  # type: ignore[assignment]
-    """Replaces the limits as a whole, in one step, without losing what was counted so far. Decisions
-    after the answer are made under the new version, on every replica.
+    """Replaces the limits as a whole, in one step, without losing what was counted so far. In each
+    account it is one entry of the journal: decisions before it were made under the old version,
+    decisions after it, and after the answer, are made under the new one, on every replica.
 
     The etag must be the one of the limits being replaced, so that nobody's change is lost. With
-    validate_only nothing changes and the answer tells what would. Retry with the same request_id.
+    validate_only nothing changes and the answer tells what would. Orders and positions that stand
+    beyond a new limit are named and stay; what would grow them is refused. Retry with the same
+    request_id: the same change is answered again.
 
-        INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  toml: line 4: order_notional_max: must not be
-                                                     negative, got -1
+        INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  limits.toml:4:limits.order_notional_max: must
+                                                     be an amount of money above 0, got -1
+        INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  accounts: must be the accounts of the running
+                                                     engine, …, got savings
+        ALREADY_EXISTS      REQUEST_ID_CONFLICT      {"request_id": "r-1"}
         ABORTED             ETAG_MISMATCH            {"etag": "…"}: read again, then decide anew
         PERMISSION_DENIED   PERMISSION_MISSING       {"permission": "limits"}
     """
@@ -353,7 +365,7 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_service_pb2.GetLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_service_pb2.GetLimitsResponse, _abc.Awaitable[_control_service_pb2.GetLimitsResponse]]:
-        """Answers with the limits in force. Retry freely.
+        """Answers with the limits in force, whatever the files of this replica say. Retry freely.
 
             NOT_FOUND           ACCOUNT_NOT_FOUND        {"account_id": "mian"}
         """
@@ -364,14 +376,20 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_service_pb2.UpdateLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_service_pb2.UpdateLimitsResponse, _abc.Awaitable[_control_service_pb2.UpdateLimitsResponse]]:
-        """Replaces the limits as a whole, in one step, without losing what was counted so far. Decisions
-        after the answer are made under the new version, on every replica.
+        """Replaces the limits as a whole, in one step, without losing what was counted so far. In each
+        account it is one entry of the journal: decisions before it were made under the old version,
+        decisions after it, and after the answer, are made under the new one, on every replica.
 
         The etag must be the one of the limits being replaced, so that nobody's change is lost. With
-        validate_only nothing changes and the answer tells what would. Retry with the same request_id.
+        validate_only nothing changes and the answer tells what would. Orders and positions that stand
+        beyond a new limit are named and stay; what would grow them is refused. Retry with the same
+        request_id: the same change is answered again.
 
-            INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  toml: line 4: order_notional_max: must not be
-                                                         negative, got -1
+            INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  limits.toml:4:limits.order_notional_max: must
+                                                         be an amount of money above 0, got -1
+            INVALID_ARGUMENT    INVALID_ARGUMENT_FIELDS  accounts: must be the accounts of the running
+                                                         engine, …, got savings
+            ALREADY_EXISTS      REQUEST_ID_CONFLICT      {"request_id": "r-1"}
             ABORTED             ETAG_MISMATCH            {"etag": "…"}: read again, then decide anew
             PERMISSION_DENIED   PERMISSION_MISSING       {"permission": "limits"}
         """

@@ -55,9 +55,6 @@ engine finishes what it began. Retry with the same signal_id or request_id, or a
 INTERNAL {"incident_id": "9f2c04d1a7be"} is a fault of the engine's own: its log has the cause
 under that id, which is what to report.
 
-UNIMPLEMENTED, UNIMPLEMENTED_YET {"rpc": "UpdateLimits"}. Do not retry; this release does not
-serve the call.
-
 Numbers. Money, prices and quantities are decimal strings in plain notation ("15000", "-0.25"),
 exact, without exponent or separators; empty means that there is none, which is not "0". A number
 that comes in is refused beyond 10^15 or with more than 12 decimals. Only Signal and its

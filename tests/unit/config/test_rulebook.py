@@ -44,9 +44,8 @@ def write(folder: Path, limits: str) -> Path:
 
 def test_the_version_is_the_hash_of_the_content() -> None:
     rulebook = load_rulebook(None, None)
-    content = rulebook.to_json()
-    assert content.pop("version") == rulebook.version == rulebook.limits.version
-    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    assert rulebook.to_json()["version"] == rulebook.version == rulebook.limits.version
+    canonical = orjson.dumps(rulebook.content(), option=orjson.OPT_SORT_KEYS)
     assert rulebook.version == hashlib.sha256(canonical).hexdigest()[:16]
     assert re.fullmatch("[0-9a-f]{16}", rulebook.version)
 
@@ -59,6 +58,14 @@ def test_the_version_follows_the_content_and_not_the_way_it_is_written(tmp_path:
     same = version("[limits] # again\ngross_exposure_max = 1e2\nslippage_bps_max = '50.0'\n")
     other = version("[limits]\nslippage_bps_max = 51\ngross_exposure_max = 100\n")
     assert first == same != other
+
+
+def test_the_version_is_the_same_whatever_the_files_are_called(tmp_path: Path) -> None:
+    limits = tmp_path / "other.toml"
+    limits.write_text((PACKAGED / DEFAULT_LIMITS).read_text())
+    renamed, packaged = load_rulebook(limits, None), load_rulebook(None, None)
+    assert renamed.version == packaged.version
+    assert renamed.to_json() != packaged.to_json(), "decisions name the file all the same"
 
 
 def test_the_rulebook_comes_back_from_the_journal() -> None:

@@ -63,6 +63,7 @@ def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
         "limits_file": "/limits.toml",
         "instruments_file": "/instruments.toml",
         "brokers_file": "/brokers.toml",
+        "apply_limits": "True",
         "replica_id": "a",
         "log_level": "warning",
         "log_format": "json",

@@ -61,6 +61,11 @@ def schema_version(database_url: str) -> str | None:
         raise StoreUnavailable(f"the database does not answer: {_line(error)}") from error
 
 
+def known_version() -> str:
+    """Name the last step that this version of the engine knows."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
 def engine_of(database_url: str) -> Engine:
     """An engine without a pool, for the odd connection."""
     ours = {"connect_timeout": _CONNECT_S_MAX, "application_name": "trade-engine migrate"}

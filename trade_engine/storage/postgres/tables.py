@@ -185,6 +185,24 @@ requests = Table(
     PrimaryKeyConstraint("caller", "request_id", name="requests_pkey"),
 )
 """What was asked under which request_id, and the answer: a repetition gets it, and does nothing."""
+limits_changes = Table(
+    "limits_changes",
+    metadata,
+    Column("number", BigInteger, autoincrement=False),
+    Column("rulebook", JSON, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request_id", _ID, nullable=False),
+    Column("changed_at_ns", BigInteger, nullable=False),
+    PrimaryKeyConstraint("number", name="limits_changes_pkey"),
+    Index(
+        "limits_changes_by_request",
+        "request_id",
+        unique=True,
+        postgresql_where=sql("request_id <> ''"),
+    ),
+)
+"""Every rulebook that was ever in force, who set it and why: it only grows. The last one holds."""
 
 # ---- the paper venue's own log and books: a venue's, not the record's --------------------------
 

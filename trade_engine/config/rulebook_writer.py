@@ -1,0 +1,112 @@
+"""A rulebook written as the two files that would be read to it again.
+
+What was a comment is gone, and what stood anywhere stands in its place: accounts, then the limits
+of every level, then the levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from trade_engine.config.instruments import INSTRUMENT_KEYS
+from trade_engine.config.limits import ACCOUNT_KEYS, NS_PER_MS, WAIVER
+from trade_engine.config.toml_file import dotted
+from trade_engine.domain.limits import Level, LevelKey, Limits, Rate
+from trade_engine.domain.market import Instrument
+from trade_engine.domain.money import text
+from trade_engine.domain.rulebook import AccountTerms, Rulebook, StrategyTerms
+
+Values = Iterator[tuple[str, Any]]
+"""The keys of a table, and their values."""
+
+
+def write_limits(rulebook: Rulebook, account_id: str = "") -> str:
+    """Write accounts, strategies and limits; an account_id leaves out the other accounts."""
+    lines: list[str] = []
+    for each in sorted(rulebook.accounts):
+        if not account_id or each == account_id:
+            lines += _table(("accounts", each), _account(rulebook.accounts[each]))
+    for each in sorted(rulebook.strategies):
+        terms = rulebook.strategies[each]
+        if not account_id or not terms.accounts or account_id in terms.accounts:
+            lines += _table(("strategies", each), _strategy(terms, account_id))
+    levels = {(Level.DEFAULT, ""), *rulebook.limits.numbers, *rulebook.limits.rates}
+    for level, scope_id in sorted(levels, key=_order):
+        if account_id and level is Level.ACCOUNT and scope_id != account_id:
+            continue
+        path = ("limits", level.value, scope_id) if scope_id else ("limits",)
+        lines += _table(path, _level(rulebook.limits, (level, scope_id)))
+    return "\n".join(lines)
+
+
+def _account(terms: AccountTerms) -> Values:
+    for name in ACCOUNT_KEYS:
+        yield name, getattr(terms, name)
+
+
+def _strategy(terms: StrategyTerms, account_id: str) -> Values:
+    """Lists that restrict nothing are left out; of accounts, those that are written too."""
+    accounts = tuple(each for each in terms.accounts if account_id in ("", each))
+    for name, names in (
+        ("accounts", accounts),
+        ("symbols", terms.symbols),
+        ("asset_classes", terms.asset_classes),
+    ):
+        if names:
+            yield name, names
+
+
+def _level(limits: Limits, key: LevelKey) -> Values:
+    """Waived ones by name, for nothing else makes one unlimited."""
+    numbers, rates = limits.numbers.get(key, {}), limits.rates.get(key, {})
+    waivers = [name for name, limit in numbers.items() if limit.number is None]
+    waivers += [name for name, rate in rates.items() if rate.is_waived]
+    if waivers:
+        yield WAIVER, tuple(sorted(waivers))
+    for name in sorted(numbers.keys() - waivers):
+        yield name, numbers[name].value
+    for name in sorted(rates.keys() - waivers):
+        yield name, rates[name]
+
+
+def write_instruments(rulebook: Rulebook) -> str:
+    """Write the instruments."""
+    lines: list[str] = []
+    for symbol in sorted(rulebook.instruments):
+        lines += _table(("instruments", symbol), _instrument(rulebook.instruments[symbol]))
+    return "\n".join(lines)
+
+
+def _instrument(instrument: Instrument) -> Values:
+    for name in INSTRUMENT_KEYS:
+        value = getattr(instrument, name)
+        if value != "":
+            yield name, value
+
+
+def _order(key: LevelKey) -> tuple[int, str]:
+    level, scope_id = key
+    return list(Level).index(level), scope_id
+
+
+def _table(path: tuple[str, ...], values: Values) -> list[str]:
+    return [f"[{dotted(path)}]", *(f"{name} = {_value(each)}" for name, each in values), ""]
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case Decimal():
+            return text(value)
+        case tuple():
+            return f"[{', '.join(map(_value, value))}]"
+        case Rate():
+            return (
+                f"{{ count = {value.count}, per_ms = {value.period_ns // NS_PER_MS}, "
+                f"burst = {value.burst} }}"
+            )
+        case _:
+            return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
