@@ -179,6 +179,22 @@ pnl-examples: FILE ?= tests/data/pnl_examples_sample.json
 pnl-examples: $(DEV_STAMP) ## published profit-and-loss examples through the ledger
 	@$(BIN)/python -m tools.pnl_examples "$(FILE)"
 
+.PHONY: concurrency
+concurrency: SIGNALS ?= 10000
+concurrency: SEED ?= 1
+concurrency: $(DEV_STAMP) ## 3 replicas against tight limits: is one ever passed? (SIGNALS=10000 SEED=1)
+	@$(BIN)/python -m tests.workload --signals $(SIGNALS) --seed $(SEED) concurrency
+
+.PHONY: replay
+replay: SIGNALS ?= 10000
+replay: SEED ?= 1
+replay: $(DEV_STAMP) ## a random workload, decided again by another process (SIGNALS=10000 SEED=1)
+	@$(BIN)/python -m tests.workload --signals $(SIGNALS) --seed $(SEED) replay
+
+.PHONY: golden
+golden: $(DEV_STAMP) ## renew the golden journal, after a change of verdicts that is meant
+	@$(BIN)/python -m tests.workload --signals 400 --seed 2026 golden
+
 # How it is done ---------------------------------------------------------------------------------
 
 $(VENV)/bin/python:

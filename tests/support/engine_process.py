@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +37,21 @@ class EngineProcess:
 
 
 @contextmanager
-def engine_process(*arguments: str | Path, log: Path) -> Iterator[EngineProcess]:
-    """Start an engine on a free port, with its log in a file; it is gone at the end."""
+def engine_process(
+    *arguments: str | Path, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[EngineProcess]:
+    """Start an engine on a free port, with its log in a file; it is gone at the end.
+
+    environment is beside what this process has.
+    """
     command = [sys.executable, "-m", "trade_engine.main", "--listen", "127.0.0.1:0"]
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=errors, text=True
+            [*command, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **(environment or {})},
         )
     try:
         yield EngineProcess(process, _target(process, log))

@@ -168,7 +168,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS, data=st.data())
 def test_whatever_the_order_of_arrival_the_survivors_count(
     steps: list[tuple[int, int, str]], data: st.DataObject

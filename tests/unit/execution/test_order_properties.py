@@ -200,9 +200,9 @@ class GtcOrderLife(OrderLife):
 
 
 TestOrderLife = OrderLife.TestCase
-TestOrderLife.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestOrderLife.settings = settings(max_examples=80, stateful_step_count=30)
 TestGtcOrderLife = GtcOrderLife.TestCase
-TestGtcOrderLife.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestGtcOrderLife.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 REPORTS = [

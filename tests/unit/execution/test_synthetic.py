@@ -78,7 +78,7 @@ def test_one_that_was_overtaken_is_not_booked() -> None:
     assert now(account, order).cum_qty == 8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     known=st.integers(0, 3),
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),

@@ -1,0 +1,46 @@
+"""A short piece of the long workloads; `make concurrency` and `make workload` run them whole."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.workload import concurrency
+from tests.workload.elsewhere import audit_elsewhere
+from tests.workload.play import Player, WorkloadClock, engines, settle
+from tests.workload.scenario import scenario
+
+pytestmark = pytest.mark.stores
+
+SIGNALS = 300
+
+
+async def test_what_was_decided_is_decided_again_by_another_process(
+    database_url: str, redis_url: str
+) -> None:
+    clock = WorkloadClock()
+    async with engines(2, database_url, redis_url, clock) as replicas:
+        player = Player(replicas, clock)
+        await player.play(scenario(seed=11, signals=SIGNALS))
+        await settle(replicas[0])
+    assert player.counts["signals"] == SIGNALS
+    assert min(player.counts[each] for each in ("halts", "nights", "limit changes")) > 0
+    verified = await asyncio.to_thread(audit_elsewhere, "verify", database_url)
+    assert verified["faults"] == []
+    replayed = await asyncio.to_thread(audit_elsewhere, "replay", database_url)
+    assert replayed["faults"] == []
+    assert replayed["counts"]["decisions"] == SIGNALS
+
+
+async def test_no_prefix_of_the_journal_passes_a_limit(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    outcomes, passed = await concurrency.run(
+        database_url, redis_url, tmp_path, replicas=3, signals=400, seed=3
+    )
+    assert passed == []
+    assert sum(outcomes.values()) == 400
+    assert outcomes["OUTCOME_APPROVED"] > 40
+    assert outcomes["OUTCOME_REJECTED"] > 40

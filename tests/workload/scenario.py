@@ -1,0 +1,156 @@
+"""What happens in a workload, all of it from one seed: signals, quotes, operators and nights.
+
+A scenario is a list of steps. Those of one kind that come in a row may be carried out together;
+what comes out of them depends on the engines, so a scenario repeats itself and a journal does not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
+from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
+
+ACCOUNT = "default"
+SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
+STRATEGIES = tuple(f"strategy-{number:02d}" for number in range(16))
+IN_A_ROW = 20
+"""Signals that are submitted at once."""
+STRANGER = "ZZZZ"
+"""A symbol that no instruments file has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Signals from several strategies at once; some of them come twice."""
+
+    signals: tuple[Signal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """New middle prices. One that is None has gone stale: no quote comes for it."""
+
+    prices: dict[str, Decimal | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """An operator halts a scope, or lets it only reduce."""
+
+    scope: Scope
+    state: TradingState
+    cancel_open_orders: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An operator lets a scope trade again."""
+
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class CancelSome:
+    """An operator cancels up to so many of the open orders."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """The clock moves on to the next day."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewLimits:
+    """Operators change the limits: to so many per cent of what they were at first."""
+
+    per_cent: int
+
+
+Step = Signals | Quotes | Halt | Resume | CancelSome | Night | NewLimits
+
+
+def scenario(seed: int, signals: int) -> Iterator[Step]:
+    """The steps of a workload of so many signals."""
+    draw = random.Random(seed)
+    prices = {symbol: Decimal(draw.randint(20, 400)) for symbol in SYMBOLS}
+    halted: list[Scope] = []
+    made = 0
+    yield Quotes(dict(prices))
+    while made < signals:
+        count = min(draw.randint(1, IN_A_ROW), signals - made)
+        yield Signals(tuple(_signals(draw, seed, made, count)))
+        made += count
+        yield _moved(draw, prices)
+        yield from _events(draw, halted)
+    for scope in halted:
+        yield Resume(scope)
+
+
+def _signals(draw: random.Random, seed: int, first: int, count: int) -> Iterator[Signal]:
+    made: list[Signal] = []
+    for number in range(first, first + count):
+        if made and draw.random() < 0.03:
+            yield draw.choice(made)
+        made.append(_signal(draw, f"w{seed}-{number}"))
+        yield made[-1]
+
+
+def _signal(draw: random.Random, signal_id: str) -> Signal:
+    by_equity = draw.random() < 0.15
+    size = Decimal(draw.randint(-300, 300)) / 10_000 if by_equity else draw.randint(-60, 60) * 500
+    return Signal(
+        signal_id=signal_id,
+        account_id=ACCOUNT,
+        strategy_id=draw.choice(STRATEGIES),
+        symbol=STRANGER if draw.random() < 0.01 else draw.choice(SYMBOLS),
+        side=draw.choice((Side.BUY, Side.SELL)),
+        confidence=Decimal(draw.randint(0, 100)) / 100,
+        target_exposure=Decimal(size),
+        time_horizon=draw.choice(tuple(TimeHorizon)),
+        exposure_unit=ExposureUnit.EQUITY_FRACTION if by_equity else ExposureUnit.NOTIONAL,
+        max_slippage_bps=draw.choice((None, Decimal(5), Decimal(20), Decimal(500))),
+        max_notional=draw.choice((None, None, Decimal(1_000), Decimal(8_000))),
+    )
+
+
+def _moved(draw: random.Random, prices: dict[str, Decimal]) -> Quotes:
+    """A random walk in steps of at most one per cent; now and then a symbol falls silent."""
+    for symbol, price in prices.items():
+        moved = price * (10_000 + draw.randint(-100, 100)) / 10_000
+        prices[symbol] = max(moved, Decimal(5)).quantize(Decimal("0.01"))
+    silent = draw.choice(SYMBOLS) if draw.random() < 0.05 else ""
+    return Quotes({symbol: None if symbol == silent else prices[symbol] for symbol in SYMBOLS})
+
+
+def _events(draw: random.Random, halted: list[Scope]) -> Iterator[Step]:
+    if halted and draw.random() < 0.5:
+        yield Resume(halted.pop())
+    if draw.random() < 0.12:
+        scope = _scope(draw)
+        if scope not in halted:
+            halted.append(scope)
+        state = draw.choice((TradingState.HALTED, TradingState.REDUCE_ONLY))
+        yield Halt(scope, state, cancel_open_orders=draw.random() < 0.5)
+    if draw.random() < 0.2:
+        yield CancelSome(draw.randint(1, 5))
+    if draw.random() < 0.1:
+        yield NewLimits(draw.choice((40, 70, 100, 150)))
+    if draw.random() < 0.08:
+        yield Night()
+
+
+def _scope(draw: random.Random) -> Scope:
+    return draw.choice(
+        (
+            Scope(ScopeKind.GLOBAL, ""),
+            Scope(ScopeKind.ACCOUNT, ACCOUNT),
+            Scope(ScopeKind.STRATEGY, draw.choice(STRATEGIES)),
+            Scope(ScopeKind.SYMBOL, draw.choice(SYMBOLS)),
+        )
+    )
