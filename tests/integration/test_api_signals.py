@@ -280,8 +280,11 @@ async def test_reading_stops_while_too_many_answers_wait(api: Serving) -> None:
 
     api.engine.gate = asyncio.Event()  # nothing is answered at first
     sending = asyncio.create_task(send())
-    await asyncio.sleep(0.5)
-    assert WAITING_MAX <= len(api.engine.submitted) < WAITING_MAX + per_message
+    async with asyncio.timeout(20):
+        while len(api.engine.submitted) < WAITING_MAX:  # noqa: ASYNC110  a list has no event
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)  # time enough to read on, were it not for the bound
+    assert len(api.engine.submitted) < WAITING_MAX + per_message
     api.engine.gate.set()
     results = [result.signal_id async for one in call for result in one.results]
     await sending

@@ -20,6 +20,7 @@ from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingS
 from trade_engine.execution import halting, stores_watch
 from trade_engine.execution.commands import HaltCommand, ResumeCommand
 from trade_engine.execution.controls import restore_controls
+from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.storage.redis import keys
 from trade_engine.storage.redis.connect import RedisLink
 from trade_engine.wiring import Plan, Running, running
@@ -168,7 +169,11 @@ async def test_a_halt_outlives_a_failover_to_a_copy_from_before_it(
     more.accounts["b"] = replace(more.accounts[ACCOUNT], account_id="b")
     async with AsyncExitStack() as stack:
         old, new = [
-            await stack.enter_async_context(running(Plan(database_url, redis_url, rules, name)))
+            await stack.enter_async_context(
+                running(
+                    Plan(database_url, redis_url, rules, name, other_limits=OnOtherLimits.APPLY)
+                )
+            )
             for name, rules in (("old", rulebook()), ("new", more))
         ]
         await old.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
