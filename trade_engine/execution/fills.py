@@ -165,6 +165,8 @@ def _gist(order: Order) -> tuple[object, ...]:
     return (
         order.ord_status,
         order.delivery,
+        order.order_qty,
+        order.price,
         order.cum_qty,
         order.leaves_qty,
         order.broker_order_id,
