@@ -156,6 +156,32 @@ async def test_an_overfill_is_booked_and_past_its_tolerance_halts(
         await audit(run)
 
 
+@pytest.mark.parametrize("exec_type", [ExecType.REPLACED, ExecType.RESTATED])
+async def test_an_order_that_its_broker_enlarges_unasked_halts_before_more_is_filled(
+    database_url: str, redis_url: str, exec_type: ExecType
+) -> None:
+    async with replicas(2, database_url, redis_url) as [run, other]:
+        order_id, beside = await resting(run), await resting(run, symbol="IBM")
+        enlarged = report(order_id, exec_type, "r-1", order_qty=D(300))
+        await tell(run, enlarged)
+        await tell(other, enlarged)
+        after = await recorded(run, order_id)
+        assert (after.order_qty, after.leaves_qty) == (300, 300), "it may fill: it is reserved"
+        assert after.cancel_requested
+        assert (await recorded(run, beside)).cancel_requested
+        refused = (await other.engine.submit(signal(3_000, strategy_id="next"))).decision
+        assert refused.reasons == [Reason.TRADING_HALTED]
+        assert f"order {order_id} unasked: OrderQty 300, not 100" in refused.message
+        scope = Scope(ScopeKind.ACCOUNT, ACCOUNT)
+        await run.engine.resume(ResumeCommand(scope, "asked them", "olga", "", True))
+        await tell(run, enlarged)  # told once more, it halts nobody once more
+        again = (await run.engine.submit(signal(3_000, strategy_id="next"))).decision
+        assert again.order is not None
+        await run.engine.cancel_all(ClearCommand(GLOBAL, "over", "olga", ""))
+        await until_quiet(run)
+        await audit(run)
+
+
 async def test_reports_of_an_unknown_order_are_booked_once_it_is_known(
     database_url: str, redis_url: str
 ) -> None:

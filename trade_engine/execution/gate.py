@@ -55,6 +55,7 @@ from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
 from trade_engine.execution.amendments import needs_executions
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
+from trade_engine.execution.changed_terms import halt_on_changed_terms
 from trade_engine.execution.commands import Answer, HaltCauseStands
 from trade_engine.execution.day_orders import end_day_orders
 from trade_engine.execution.day_roll import keep_day
@@ -626,11 +627,10 @@ class AccountGate:
         if order is None:
             keep_unknown(batch, broker, report)
             return
-        filled_before = order.cum_qty
+        before = order.copy()
         book_report(batch, broker, report, order)
-        change = halt_on_overfill(batch, order, filled_before)
-        if change is not None:
-            attempt.changed_state(change)
+        attempt.changed_state(halt_on_changed_terms(batch, before, order, report))
+        attempt.changed_state(halt_on_overfill(batch, order, before.cum_qty))
 
     def _set_state(self, attempt: Attempt, request: TradingStateRequest) -> None:
         batch = attempt.batch

@@ -56,6 +56,8 @@ class Alert(StrEnum):
     """An order that no decision approved was about to go out: its account is halted."""
     OVERFILLED = "overfilled"
     """A broker filled more than was ordered, and more than is tolerated: the account is halted."""
+    TERMS_CHANGED = "terms_changed"
+    """A broker made an order larger, or its limit worse, unasked: the account is halted."""
     FILL_OUT_OF_ORDER = "fill_out_of_order"
     """A fill came after its order was closed, or for more than was ordered; it is booked."""
     LOSS_LIMIT = "loss_limit"
