@@ -26,12 +26,14 @@ from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.config.brokers import load_brokers
 from trade_engine.config.rulebook import load_rulebook, unset_limits
 from trade_engine.config.settings import Settings
+from trade_engine.domain.clock import NS_PER_MS
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.embedded import EmbeddedServers, ServerDidNotStart
 from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.logs import configure_logs
 from trade_engine.observing import PrometheusObserver, serve_metrics
+from trade_engine.portfolio.comparison import Tolerance
 from trade_engine.reloading import Reloader
 from trade_engine.storage.postgres.migrate import migrate
 from trade_engine.wiring import Plan, Running, running
@@ -112,6 +114,11 @@ def _plan(settings: Settings, rulebook: Rulebook, database_url: str, redis_url: 
         portfolio_target=settings.portfolio_target,
         portfolio_limit_s=settings.portfolio_time_limit_ms / 1000,
         portfolio_age_ms_max=settings.portfolio_age_ms_max,
+        portfolio_tolerance=Tolerance(
+            settings.portfolio_cash_tolerance,
+            settings.portfolio_equity_tolerance_bps,
+            settings.portfolio_confirm_ms * NS_PER_MS,
+        ),
     )
 
 

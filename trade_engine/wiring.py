@@ -24,6 +24,7 @@ from trade_engine.execution.observer import UNOBSERVED, Observer
 from trade_engine.execution.parts import EngineParts, GateStores
 from trade_engine.execution.ports import Broker, Calendars
 from trade_engine.execution.rulebooks import Rulebooks
+from trade_engine.portfolio.comparison import TOLERANCE, Tolerance
 from trade_engine.storage.postgres.controls import PostgresControls
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
@@ -70,6 +71,7 @@ class Plan:
     portfolio_target: str = ""
     portfolio_limit_s: float = 1.0
     portfolio_age_ms_max: int = 10_000
+    portfolio_tolerance: Tolerance = TOLERANCE
     observer: Observer = UNOBSERVED
     clock: Clock = time.time_ns
     calendars: Calendars = field(default_factory=ExchangeCalendars)
@@ -149,6 +151,7 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
                 observer=plan.observer,
                 portfolio=_portfolio(plan, stack),
                 portfolio_age_ms_max=plan.portfolio_age_ms_max,
+                portfolio_tolerance=plan.portfolio_tolerance,
             )
         )
         doorbell.subscribe(engine.on_ring)

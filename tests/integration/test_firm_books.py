@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.audited import audit
 from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
@@ -22,7 +23,9 @@ from tests.support.trading import (
     until_quiet,
 )
 from trade_engine.domain.decision import Decision, Outcome, Reason
+from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.signal import Side
+from trade_engine.portfolio.comparison import Tolerance
 from trade_engine.wiring import Plan, Running, running
 
 pytestmark = pytest.mark.stores
@@ -90,3 +93,54 @@ async def test_a_service_that_is_not_there_refuses_from_the_start(
         decision = await wish(run, 15_000)
         assert decision.reasons == [Reason.PORTFOLIO_UNKNOWN]
         assert "told nothing" in decision.message
+
+
+async def test_what_the_books_say_otherwise_is_journaled_once_and_shown(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Two replicas look; the sender alone tells, and trading goes on."""
+    books = tmp_path / "books.json"
+    books.write_text(json.dumps({ACCOUNT: BOOKS | {"cash": "999000"}}))
+
+    def plan(name: str, target: str) -> Plan:
+        tolerance = Tolerance(for_ns=1_000_000)
+        return Plan(
+            database_url,
+            redis_url,
+            rulebook(),
+            name,
+            portfolio_target=target,
+            portfolio_tolerance=tolerance,
+        )
+
+    with serving(books) as target:
+        async with running(plan("a", target)) as run, running(plan("b", target)) as other:
+
+            async def shown(of: Running) -> list[str]:
+                [account] = (await of.engine.status(ACCOUNT)).accounts
+                assert account.books is not None
+                return [each.difference_id for each in account.books.differences]
+
+            await eventually(lambda: shown(run))
+            assert await shown(run) == await shown(other) == ["CASH"]
+            await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+            await eventually(lambda: outcome(run, Outcome.APPROVED))
+            [account] = (await other.engine.status(ACCOUNT)).accounts
+            assert account.day is not None
+            assert account.day.session
+            assert (account.day.profit_and_loss, account.day.drawdown) == (0, 0)
+            books.write_text(json.dumps({ACCOUNT: BOOKS}))
+            await eventually(lambda: agrees(run, other))
+            entries = await run.engine.queries.entries(ACCOUNT, 0, 500)
+            kinds = [each.kind for each in entries]
+            assert kinds.count(EntryKind.BOOKS_COMPARED) == 2
+            await audit(run)
+
+
+async def outcome(run: Running, wanted: Outcome) -> bool:
+    return (await wish(run, 30_000)).outcome is wanted
+
+
+async def agrees(*runs: Running) -> bool:
+    accounts = [(await run.engine.status(ACCOUNT)).accounts[0] for run in runs]
+    return all(each.books and not each.books.differences for each in accounts)

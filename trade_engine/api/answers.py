@@ -23,7 +23,9 @@ from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, Trad
 from trade_engine.execution.commands import (
     AccountStatus,
     Answer,
+    BooksStatus,
     CancelAllResult,
+    DayStatus,
     EngineStatus,
     FlattenResult,
     HaltResult,
@@ -282,7 +284,7 @@ def status_message(status: EngineStatus) -> control_service_pb2.GetStatusRespons
 
 
 def difference_message(difference: Difference) -> control_service_pb2.Difference:
-    """Translate a difference with a broker."""
+    """Translate a difference with a broker, or with the firm's books."""
     at_ns = difference.accepted_at_ns
     return control_service_pb2.Difference(
         difference_id=difference.difference_id,
@@ -474,4 +476,25 @@ def _account_status(status: AccountStatus) -> control_service_pb2.AccountStatus:
         broker=status.broker,
         sender=status.sender,
         differences=[difference_message(each) for each in status.differences],
+        day=_day(status.day) if status.day else None,
+        books=_books(status.books) if status.books else None,
+    )
+
+
+def _day(day: DayStatus) -> control_service_pb2.AccountDay:
+    return control_service_pb2.AccountDay(
+        session=day.session,
+        end_time=_timestamp(day.ends_ns),
+        start_equity=optional_text(day.start_equity),
+        profit_and_loss=optional_text(day.profit_and_loss),
+        peak_equity=optional_text(day.peak_equity),
+        drawdown=optional_text(day.drawdown),
+    )
+
+
+def _books(books: BooksStatus) -> control_service_pb2.AccountBooks:
+    return control_service_pb2.AccountBooks(
+        fault=books.fault,
+        as_of_time=_timestamp(books.as_of_ns) if books.as_of_ns else None,
+        differences=[difference_message(each) for each in books.differences],
     )

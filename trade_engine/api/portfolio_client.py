@@ -9,6 +9,8 @@ from trade_engine.domain.money import parse
 from trade_engine.portfolio.view import Holding, Portfolio
 from trade_engine.v1 import portfolio_pb2, portfolio_service_pb2, portfolio_service_pb2_grpc
 
+NAME_CHARS_MAX = 64
+
 
 class GrpcPortfolioSource:
     """One service at `target`; each call is given `deadline_s`."""
@@ -49,18 +51,28 @@ def _read(told: portfolio_pb2.Portfolio, account_id: str) -> Portfolio:
         raise InvalidField("account_id", told.account_id, f"{account_id}, which was asked for")
     if not told.HasField("as_of_time"):
         raise InvalidField("as_of_time", "", "the time that it all holds for")
-    holdings = {
-        each.symbol: Holding(
-            parse(each.quantity, f"positions[{each.symbol}].quantity"),
-            parse(each.avg_px, f"positions[{each.symbol}].avg_px"),
+    holdings: dict[str, Holding] = {}
+    for index, each in enumerate(told.positions):
+        symbol = _name(each.symbol, f"positions[{index}].symbol")
+        if symbol in holdings:
+            raise InvalidField(f"positions[{index}].symbol", symbol, "a symbol not told before")
+        holdings[symbol] = Holding(
+            parse(each.quantity, f"positions[{symbol}].quantity"),
+            parse(each.avg_px, f"positions[{symbol}].avg_px"),
         )
-        for each in told.positions
-    }
     return Portfolio(
         account_id=account_id,
-        currency=told.currency,
+        currency=_name(told.currency, "currency"),
         cash=parse(told.cash, "cash"),
         equity=parse(told.equity, "equity"),
         holdings=holdings,
         as_of_ns=told.as_of_time.ToNanoseconds(),
     )
+
+
+def _name(given: str, field: str) -> str:
+    """A name that any store takes: the journal keeps what differs."""
+    if not given or len(given) > NAME_CHARS_MAX or not given.isprintable():
+        allowed = f"1 to {NAME_CHARS_MAX} printable characters"
+        raise InvalidField(field, given[:NAME_CHARS_MAX], allowed)
+    return given

@@ -19,7 +19,7 @@ from trade_engine.audit.findings import UNREADABLE, Findings
 from trade_engine.domain.account import GENESIS_HASH, AccountState, scope_state_from_json
 from trade_engine.domain.activity import Activity
 from trade_engine.domain.day import Day, day_after
-from trade_engine.domain.difference import Difference
+from trade_engine.domain.difference import Difference, DifferenceKind
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.money import ONE, ZERO, text
@@ -65,6 +65,7 @@ class Verification:
         self._activity = Activity()
         self._trading: dict[Scope, ScopeState] = {}
         self._differences: dict[str, Difference] = {}
+        self._books_differences: dict[str, Difference] = {}
         self._filled: dict[str, Decimal] = {}
         self._orders: dict[str, dict[str, Any]] = {}
         self._positions: dict[tuple[str, str], Position] = {}
@@ -117,6 +118,8 @@ class Verification:
             case EntryKind.RECONCILIATION:
                 found = map(Difference.from_json, payload["differences"])
                 self._differences = {each.difference_id: each for each in found}
+            case EntryKind.BOOKS_COMPARED:
+                self._take_books(entry, payload)
             case EntryKind.DIFFERENCE_ACCEPTED:
                 accepted = Difference.from_json(payload["difference"])
                 if accepted.difference_id not in self._differences:
@@ -159,6 +162,8 @@ class Verification:
             add(0, "the trading states are not what was last set")
         if state.differences != self._differences:
             add(0, "the differences with the broker are not what was last found and accepted")
+        if state.books_differences != self._books_differences:
+            add(0, "the differences with the firm's books are not what was last found")
         tabled = {order.order_id: order.to_json() for order in orders}
         for order_id in sorted(tabled.keys() | self._orders.keys()):
             if tabled.get(order_id) != self._orders.get(order_id):
@@ -234,6 +239,28 @@ class Verification:
         if not payload["missing"]:
             self._day.mark(self._equity(payload["prices"]))
         self._check_day(entry, payload)
+
+    def _take_books(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
+        """What an entry found itself must say of our side what the fold says at that point."""
+        held: dict[str, Decimal] = {}
+        for (_, symbol), position in self._positions.items():
+            held[symbol] = held.get(symbol, ZERO) + position.quantity
+        known = self._books_differences
+        differences = list(map(Difference.from_json, payload["differences"]))
+        for each in differences:
+            if each.kind is DifferenceKind.POSITION:
+                ours = held.get(each.subject, ZERO)
+            elif each.kind is DifferenceKind.CASH:
+                ours = self._cash
+            else:
+                continue
+            if known.get(each.difference_id) == each:
+                continue
+            if each.ours != text(ours) or Decimal(each.gap) != Decimal(each.theirs) - ours:
+                self.findings.add(
+                    entry.sequence, f"{each.difference_id} is not what the fills make it"
+                )
+        self._books_differences = {each.difference_id: each for each in differences}
 
     def _check_day(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
         if self._day.to_json() != payload["day"]:

@@ -72,6 +72,14 @@ def _say_status(told: GetStatusResponse) -> None:
         map(_account_row, told.accounts),
         "No accounts.",
     )
+    if any(each.HasField("day") for each in told.accounts):
+        table(
+            ["account", "day", "start equity", "day pnl", "peak equity", "drawdown"],
+            [_day_row(each) for each in told.accounts if each.HasField("day")],
+            "",
+        )
+    for account in told.accounts:
+        _say_books(account)
     halts = {
         (scope_name(each.scope), each.state): each
         for account in told.accounts
@@ -83,6 +91,21 @@ def _say_status(told: GetStatusResponse) -> None:
             f"{clock(each.set_time)} UTC, by {each.operator or '?'}: {each.reason}",
             "red",
         )
+
+
+def _day_row(account: AccountStatus) -> list[str]:
+    day = account.day
+    money = (day.start_equity, day.profit_and_loss, day.peak_equity, day.drawdown)
+    return [account.account_id, day.session, *(each or "unknown" for each in money)]
+
+
+def _say_books(account: AccountStatus) -> None:
+    books = account.books
+    if books.fault:
+        say(f"{account.account_id}: the firm's books cannot be relied on: {books.fault}", "red")
+    for each in books.differences:
+        since = clock(each.find_time)
+        say(f"{account.account_id}: since {since} UTC {each.message}", "yellow")
 
 
 def _account_row(each: AccountStatus) -> list[str]:

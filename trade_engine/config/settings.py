@@ -27,7 +27,7 @@ from trade_engine.config.addresses import (
     checked_loopback,
     redacted_url,
 )
-from trade_engine.domain.money import ZERO
+from trade_engine.domain.money import ONE, ZERO
 from trade_engine.domain.signal import ID_ALLOWED, ID_PATTERN
 
 PREFIX = "TRADE_ENGINE_"
@@ -193,6 +193,15 @@ class Settings(BaseSettings):
     )
     portfolio_age_ms_max: int = _number(
         10_000, "how old what it told may be before signals are refused, ms", 100, 3_600_000
+    )
+    portfolio_cash_tolerance: Decimal = _number(
+        ONE, "how far its cash may be from the ledger's, in the account's currency", 0, 10**12
+    )
+    portfolio_equity_tolerance_bps: Decimal = _number(
+        Decimal(10), "how far its equity may be from the ledger's, bps of what it told", 0, 10_000
+    )
+    portfolio_confirm_ms: int = _number(
+        5_000, "how long it must go on saying something else than the ledger, ms", 0, 3_600_000
     )
     paper_seed: int = _number(0, "decides what the paper broker leaves to chance", 0, 2**32 - 1)
     paper_latency_ms: int = _number(

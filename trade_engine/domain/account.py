@@ -57,6 +57,8 @@ class AccountState:
     orders: dict[str, Order] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
     """What does not agree with the broker, by difference_id; the accepted ones too."""
+    books_differences: dict[str, Difference] = field(default_factory=dict)
+    """What does not agree with the firm's own books, by difference_id; nothing waits for it."""
     unattributed: list[dict[str, Any]] = field(default_factory=list)
     """Reports of orders that are not known (yet): {"broker", "report"}, the first few of them."""
 
@@ -86,7 +88,7 @@ class AccountState:
     def summary_json(self) -> dict[str, Any]:
         """The part of the state that is one per account, in its canonical form.
 
-        differences and unattributed are there only when there are any.
+        differences, books_differences and unattributed are there only when there are any.
         """
         doc: dict[str, Any] = {
             "currency": self.currency,
@@ -104,6 +106,8 @@ class AccountState:
         }
         if self.differences:
             doc["differences"] = [each.to_json() for each in self.differences.values()]
+        if self.books_differences:
+            doc["books_differences"] = [each.to_json() for each in self.books_differences.values()]
         if self.unattributed:
             doc["unattributed"] = self.unattributed
         return doc
@@ -123,6 +127,8 @@ class AccountState:
         self.trading = {each.scope: each for each in states}
         differences = map(Difference.from_json, doc.get("differences", ()))
         self.differences = {each.difference_id: each for each in differences}
+        of_books = map(Difference.from_json, doc.get("books_differences", ()))
+        self.books_differences = {each.difference_id: each for each in of_books}
         self.unattributed = doc.get("unattributed", [])
 
 

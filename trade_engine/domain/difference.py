@@ -1,6 +1,7 @@
-"""A difference between the record and what a broker says it holds.
+"""A difference between the record and what a broker, or the firm's own books, say is held.
 
-An account with a difference that nobody accepted is HALTED: what it holds is not known.
+An account that differs from its broker in what nobody accepted is HALTED: what it holds is not
+known. What the firm's books say other than the record is told, and holds nothing back.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ class DifferenceKind(StrEnum):
     """The broker told an execution that cannot be booked on any order [its ExecID]."""
     POSITION = "POSITION"
     """The net quantity of a symbol differs [the symbol]."""
+    MORE = "MORE"
+    """More symbols differ from the firm's books than are named; their number is the gap []."""
+    CASH = "CASH"
+    """The cash differs from the firm's books [], as EQUITY and CURRENCY do."""
+    EQUITY = "EQUITY"
+    CURRENCY = "CURRENCY"
 
 
 @dataclass(frozen=True, slots=True)

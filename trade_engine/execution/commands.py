@@ -138,6 +138,37 @@ class AccountStatus:
     sender: str
     differences: list[Difference] = field(default_factory=list)
     """What does not agree with the broker; the accepted ones too."""
+    day: DayStatus | None = None
+    """None before the first day, and where the record cannot be read."""
+    books: BooksStatus | None = None
+    """None where the firm keeps no books of its own."""
+
+
+@dataclass(slots=True)
+class DayStatus:
+    """An account's trading day, in its currency; None where something has no usable quote.
+
+    profit_and_loss is equity less start_equity, after fees; drawdown what equity is below the peak.
+    """
+
+    session: str
+    ends_ns: int
+    start_equity: Decimal | None
+    peak_equity: Decimal | None
+    profit_and_loss: Decimal | None
+    drawdown: Decimal | None
+
+
+@dataclass(slots=True)
+class BooksStatus:
+    """The firm's own books: why they cannot be relied on (empty: they can), and what differs.
+
+    as_of_ns is what their last picture holds for, 0 before the first.
+    """
+
+    fault: str
+    as_of_ns: int
+    differences: list[Difference]
 
 
 @dataclass(slots=True)

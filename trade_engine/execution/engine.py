@@ -76,7 +76,13 @@ class Engine:
         self._routers: dict[str, OrderRouter] = {}
         accounts = parts.rulebooks.latest.rulebook.accounts
         self._books = (
-            PortfolioWatch(parts.portfolio, accounts, parts.portfolio_age_ms_max)
+            PortfolioWatch(
+                parts.portfolio,
+                accounts,
+                parts.portfolio_age_ms_max,
+                parts.portfolio_tolerance,
+                parts.clock,
+            )
             if parts.portfolio
             else None
         )
@@ -109,7 +115,7 @@ class Engine:
         self._limits = LimitsKeeper(
             self._gates, parts.rulebooks, parts.limits, stores, parts.rulebook_text, parts.clock
         )
-        self._status = StatusReader(parts, self._gates)
+        self._status = StatusReader(parts, self._gates, self._books)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
         """Set when a task that must never end has ended: the process should."""
@@ -148,7 +154,7 @@ class Engine:
             self._keep_running(gate.run(), f"gate {gate.account_id}")
         self._keep_running(self._watch(), "watch")
         if self._books is not None:
-            self._keep_running(self._books.run(), "portfolio")
+            self._keep_running(self._books.run(self._gates), "portfolio")
         await self._limits.catch_up()
         self._keep_running(self._limits.follow(), "limits")
         for broker in self._parts.brokers.values():

@@ -55,6 +55,7 @@ from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
 from trade_engine.execution.amendments import needs_executions
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
+from trade_engine.execution.books_compare import compare_books
 from trade_engine.execution.changed_terms import halt_on_changed_terms
 from trade_engine.execution.commands import Answer, HaltCauseStands
 from trade_engine.execution.day_orders import end_day_orders
@@ -95,6 +96,7 @@ from trade_engine.execution.ports import (
 )
 from trade_engine.execution.requests import (
     AcceptDifferenceRequest,
+    BooksRequest,
     CancelRequest,
     CancelScopeRequest,
     CloseUnknownRequest,
@@ -596,12 +598,18 @@ class AccountGate:
                 _clear(attempt, batch, request)
             case TradingStateRequest():
                 self._set_state(attempt, request)
-            case WatchRequest():
+            case WatchRequest() | BooksRequest():
                 if gate_open:
-                    attempt.changed_state(watch_losses(batch, self._marks))
+                    self._look(attempt, batch, request)
                 attempt.answer(request.answer, None)
             case LimitsRequest():
                 attempt.answer(request.answer, batch.change_limits(request.change))
+
+    def _look(self, attempt: Attempt, batch: Batch, request: WatchRequest | BooksRequest) -> None:
+        if isinstance(request, WatchRequest):
+            attempt.changed_state(watch_losses(batch, self._marks))
+        else:
+            compare_books(batch, request.told, request.comparison)
 
     def _book(self, attempt: Attempt, request: ReportsRequest, closed: dict[str, Order]) -> None:
         batch, broker = attempt.batch, request.broker

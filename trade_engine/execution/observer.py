@@ -48,6 +48,8 @@ class Alert(StrEnum):
     """A broker claims an OrdStatus that does not follow from what it reported; in the journal."""
     BROKER_DIFFERS = "broker_differs"
     """The broker says something else than the record; the account is held until it agrees."""
+    BOOKS_DIFFER = "books_differ"
+    """The firm's own books say something else than the record, and go on saying it."""
     ORDER_IN_DOUBT = "order_in_doubt"
     """Nobody has known for a while whether an order reached the broker; it is asked on."""
     ORDER_NEVER_SEEN = "order_never_seen"

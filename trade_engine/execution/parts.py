@@ -24,6 +24,7 @@ from trade_engine.execution.ports import (
     RiskStore,
 )
 from trade_engine.execution.rulebooks import Rulebooks
+from trade_engine.portfolio.comparison import TOLERANCE, Tolerance
 
 
 @dataclass(slots=True)
@@ -79,3 +80,4 @@ class EngineParts:
     observer: Observer = UNOBSERVED
     portfolio: PortfolioSource | None = None
     portfolio_age_ms_max: int = 10_000
+    portfolio_tolerance: Tolerance = TOLERANCE

@@ -3,38 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import StoreUnavailable
+from trade_engine.execution.books_compare import BooksComparison
+from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.ports import PortfolioSource
+from trade_engine.execution.requests import BooksRequest
 from trade_engine.portfolio.client import Books
+from trade_engine.portfolio.comparison import Tolerance
 
 ASK_EVERY_S = 1.0
 
 
-class PortfolioWatch:
-    """What the firm's books last told of each account. age_ms_max bounds how old it may be."""
+@dataclass(slots=True)
+class _Watched:
+    comparison: BooksComparison
+    books: Books = field(default_factory=Books)
+    comparing: asyncio.Future[None] | None = None
 
-    def __init__(self, source: PortfolioSource, accounts: Iterable[str], age_ms_max: int) -> None:
+
+class PortfolioWatch:
+    """What the firm's books last told of each account, held against the ledger where it is fresh.
+
+    age_ms_max bounds how old it may be.
+    """
+
+    def __init__(
+        self,
+        source: PortfolioSource,
+        accounts: Mapping[str, object],
+        age_ms_max: int,
+        tolerance: Tolerance,
+        clock: Clock,
+    ) -> None:
         self._source = source
-        self._books = {account_id: Books() for account_id in accounts}
+        self._watched = {each: _Watched(BooksComparison(tolerance)) for each in accounts}
         self._age_ms_max = age_ms_max
+        self._clock = clock
+
+    def books(self, account_id: str) -> Books:
+        """What was last told of an account."""
+        return self._watched[account_id].books
 
     def fault(self, account_id: str, now_ns: int) -> str:
         """Why the books of an account cannot be relied on; empty when they can."""
-        return self._books[account_id].fault(now_ns, self._age_ms_max)
+        return self.books(account_id).fault(now_ns, self._age_ms_max)
 
-    async def run(self) -> None:
+    async def run(self, gates: Mapping[str, AccountGate]) -> None:
         """Ask until canceled; an account that is not answered holds up no other."""
         while True:
-            await asyncio.gather(*map(self._ask, self._books))
+            await asyncio.gather(*(self._ask(gates[each]) for each in self._watched))
             await asyncio.sleep(ASK_EVERY_S)
 
-    async def _ask(self, account_id: str) -> None:
-        books = self._books[account_id]
+    async def _ask(self, gate: AccountGate) -> None:
+        books = self.books(gate.account_id)
         try:
-            books.told = await self._source.portfolio(account_id)
+            books.told = await self._source.portfolio(gate.account_id)
         except StoreUnavailable as error:
             books.failure = error.message
         else:
             books.failure = ""
+            self._compare(gate)
+
+    def _compare(self, gate: AccountGate) -> None:
+        """Let the account's writer compare, unless it has not come to the last one yet."""
+        watched = self._watched[gate.account_id]
+        told = watched.books.told
+        if told is None or self.fault(gate.account_id, self._clock()) or gate.closed_because:
+            return
+        if watched.comparing is None or watched.comparing.done():
+            watched.comparing = asyncio.get_running_loop().create_future()
+            watched.comparing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            gate.enqueue(BooksRequest(told, watched.comparison, watched.comparing))

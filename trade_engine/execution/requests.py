@@ -18,9 +18,11 @@ from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState
+from trade_engine.execution.books_compare import BooksComparison
 from trade_engine.execution.commands import AcceptDifferenceCommand, Answer, ClearCommand
 from trade_engine.execution.ports import Fence
 from trade_engine.execution.report_faults import fault_of, printable
+from trade_engine.portfolio.view import Portfolio
 
 
 @dataclass(slots=True, eq=False)
@@ -199,6 +201,15 @@ class CloseUnknownRequest:
     answer: Future[None]
 
 
+@dataclass(slots=True, eq=False)
+class BooksRequest:
+    """Hold what the firm's own books told against the ledger."""
+
+    told: Portfolio
+    comparison: BooksComparison
+    answer: Future[None]
+
+
 SendersRequest = IntentRequest | DeliveryRequest | ReconciledRequest | CloseUnknownRequest
 """What only the account's sender may ask."""
 
@@ -230,5 +241,6 @@ Request = (
     | ReconciledRequest
     | AcceptDifferenceRequest
     | CloseUnknownRequest
+    | BooksRequest
     | LimitsRequest
 )

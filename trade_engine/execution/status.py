@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.market import Quote
@@ -10,18 +12,22 @@ from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState, strictest
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.commands import AccountStatus, EngineStatus
+from trade_engine.execution.commands import AccountStatus, BooksStatus, DayStatus, EngineStatus
 from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.parts import EngineParts
+from trade_engine.execution.portfolio_watch import PortfolioWatch
 from trade_engine.execution.ports import SnapshotRequest
 
 
 class StatusReader:
     """Reads the state of accounts without touching them."""
 
-    def __init__(self, parts: EngineParts, gates: dict[str, AccountGate]) -> None:
+    def __init__(
+        self, parts: EngineParts, gates: dict[str, AccountGate], books: PortfolioWatch | None
+    ) -> None:
         self._parts = parts
         self._gates = gates
+        self._books = books
 
     async def read(self, account_ids: list[str]) -> EngineStatus:
         """The status of these accounts; a store that does not answer is named, not raised."""
@@ -66,12 +72,25 @@ class StatusReader:
         if state is not None:
             _count_orders(found, state)
             self._value(found, state, latest, quotes)
+            found.day = _day(state, found.equity)
             if controls is not None:
                 _name_states(found, state, controls | gate.latched)
             found.differences = list(state.differences.values())
+        if self._books is not None:
+            found.books = self._books_status(self._books, account_id, state)
         if not found.gate_open and not found.gate_reason:
             found.gate_reason = "a store does not answer"
         return found
+
+    def _books_status(
+        self, books: PortfolioWatch, account_id: str, state: AccountState | None
+    ) -> BooksStatus:
+        told = books.books(account_id).told
+        return BooksStatus(
+            fault=books.fault(account_id, self._parts.clock()),
+            as_of_ns=told.as_of_ns if told else 0,
+            differences=list(state.books_differences.values()) if state else [],
+        )
 
     async def _record(
         self, account_id: str, broker: str, status: EngineStatus
@@ -126,6 +145,22 @@ class StatusReader:
             found.unrealized_pnl = held - cost
         gross, missing = batch.exposure.gross_without("", batch.unit_value)
         found.gross_exposure = None if missing else gross
+
+
+def _day(state: AccountState, equity: Decimal | None) -> DayStatus | None:
+    """The day that the account is in, held against what it is worth now."""
+    day = state.day
+    if not day.session:
+        return None
+    start, peak = day.start_equity, day.peak_equity
+    return DayStatus(
+        session=day.session,
+        ends_ns=day.ends_ns,
+        start_equity=start,
+        peak_equity=peak,
+        profit_and_loss=None if equity is None or start is None else equity - start,
+        drawdown=None if equity is None or peak is None else max(peak - equity, ZERO),
+    )
 
 
 def _count_orders(found: AccountStatus, state: AccountState) -> None:

@@ -409,6 +409,8 @@ class AccountStatus(_message.Message):
     BROKER_FIELD_NUMBER: _builtins.int
     SENDER_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    BOOKS_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     trading_state: Global___TradingState.ValueType
@@ -453,6 +455,14 @@ class AccountStatus(_message.Message):
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]:
         """What does not agree with the broker, as last compared; the accepted ones too."""
 
+    @_builtins.property
+    def day(self) -> Global___AccountDay:
+        """The trading day that it is in; absent before the first, or when the record cannot be read."""
+
+    @_builtins.property
+    def books(self) -> Global___AccountBooks:
+        """The firm's own books; absent where no portfolio service is configured."""
+
     def __init__(
         self,
         *,
@@ -475,18 +485,102 @@ class AccountStatus(_message.Message):
         broker: _builtins.str = ...,
         sender: _builtins.str = ...,
         differences: _abc.Iterable[Global___Difference] | None = ...,
+        day: Global___AccountDay | None = ...,
+        books: Global___AccountBooks | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["books", b"books", "day", b"day"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "broker", b"broker", "cash", b"cash", "differences", b"differences", "equity", b"equity", "gate_open", b"gate_open", "gate_reason", b"gate_reason", "gross_exposure", b"gross_exposure", "in_doubt_orders", b"in_doubt_orders", "limits_version", b"limits_version", "open_orders", b"open_orders", "queued_orders", b"queued_orders", "realized_pnl", b"realized_pnl", "redis_sequence", b"redis_sequence", "scope_states", b"scope_states", "sender", b"sender", "sequence", b"sequence", "trading_state", b"trading_state", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "books", b"books", "broker", b"broker", "cash", b"cash", "day", b"day", "differences", b"differences", "equity", b"equity", "gate_open", b"gate_open", "gate_reason", b"gate_reason", "gross_exposure", b"gross_exposure", "in_doubt_orders", b"in_doubt_orders", "limits_version", b"limits_version", "open_orders", b"open_orders", "queued_orders", b"queued_orders", "realized_pnl", b"realized_pnl", "redis_sequence", b"redis_sequence", "scope_states", b"scope_states", "sender", b"sender", "sequence", b"sequence", "trading_state", b"trading_state", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountStatus: _TypeAlias = AccountStatus  # noqa: Y015
 
 @_typing.final
+class AccountDay(_message.Message):
+    """An account's trading day. Money is in the account's currency, as decimal strings; a number is
+    empty while something held has no usable quote, or had none when it would have been noted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    START_EQUITY_FIELD_NUMBER: _builtins.int
+    PROFIT_AND_LOSS_FIELD_NUMBER: _builtins.int
+    PEAK_EQUITY_FIELD_NUMBER: _builtins.int
+    DRAWDOWN_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    """The session's name: its date."""
+    start_equity: _builtins.str
+    """The equity when it began."""
+    profit_and_loss: _builtins.str
+    """The equity less start_equity: realized and unrealized, after fees. A loss is negative."""
+    peak_equity: _builtins.str
+    """The highest equity noted over the account's life."""
+    drawdown: _builtins.str
+    """peak_equity less the equity, at least 0."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends and the next one begins."""
+
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        start_equity: _builtins.str = ...,
+        profit_and_loss: _builtins.str = ...,
+        peak_equity: _builtins.str = ...,
+        drawdown: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawdown", b"drawdown", "end_time", b"end_time", "peak_equity", b"peak_equity", "profit_and_loss", b"profit_and_loss", "session", b"session", "start_equity", b"start_equity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountDay: _TypeAlias = AccountDay  # noqa: Y015
+
+@_typing.final
+class AccountBooks(_message.Message):
+    """What the firm's own portfolio service tells, held against the ledger. Differences inform; they
+    do not hold the account. Signals that let exposure grow are refused while `fault` is not empty.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAULT_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    fault: _builtins.str
+    """Why they cannot be relied on now, as this replica sees it; empty when they can."""
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The time that what they last told this replica holds for; absent before the first answer."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]:
+        """What differs from the ledger, as last journaled: `theirs` is what the books say."""
+
+    def __init__(
+        self,
+        *,
+        fault: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        differences: _abc.Iterable[Global___Difference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "differences", b"differences", "fault", b"fault"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountBooks: _TypeAlias = AccountBooks  # noqa: Y015
+
+@_typing.final
 class Difference(_message.Message):
-    """A difference between an account's record and what its broker says it holds."""
+    """A difference between an account's record and what its broker, or the firm's own books, say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -503,12 +597,13 @@ class Difference(_message.Message):
     """Its name within the account, such as "POSITION:AAPL": its kind, and what it is about."""
     kind: _builtins.str
     """What differs, in one word: UNRECONCILED (the broker could not be asked), ORDER_UNKNOWN_HERE,
-    ORDER_UNKNOWN_THERE, ORDER_CLOSED_HERE, ORDER_CLOSED_THERE, CUM_QTY, EXECUTION or POSITION.
+    ORDER_UNKNOWN_THERE, ORDER_CLOSED_HERE, ORDER_CLOSED_THERE, CUM_QTY, EXECUTION or POSITION;
+    with the firm's books POSITION, MORE (symbols than are named), CASH, EQUITY or CURRENCY.
     """
     ours: _builtins.str
     """What the record says; a decimal string for quantities."""
     theirs: _builtins.str
-    """What the broker says."""
+    """What the broker, or the firm's books, say."""
     message: _builtins.str
     """All of it in a sentence."""
     operator: _builtins.str
