@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from trade_engine.domain.decision import CheckResult, Decision, Outcome, Sizing
+from trade_engine.domain.decision import CheckResult, Checks, Decision, Outcome, Sizing
 from trade_engine.domain.difference import Difference
 from trade_engine.domain.errors import (
     EngineError,
@@ -440,7 +440,7 @@ def approved(signal: Signal, sequence: int) -> Decision:
         decided_at_ns=START_NS,
         limits_version="0123456789ab",
         message="Approved: BUY 100 at 150.25.",
-        checks=checks,
+        checks=Checks(checks),
         sizing=Sizing(
             reference_price=Decimal("150.10"),
             current_quantity=Decimal(0),

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from trade_engine.domain.clock import NS_PER_S
-from trade_engine.domain.decision import Decision, Outcome
+from trade_engine.domain.decision import CheckResult, Decision, Outcome, Passed
 from trade_engine.domain.difference import Difference
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.market import Quote
@@ -340,7 +340,10 @@ def _decision(decision: Decision) -> Any:
 
 def _put_checks(message: decision_pb2.Decision, decision: Decision) -> None:
     add = message.checks.add
-    for check in decision.checks:
+    for check in decision.checks.told:
+        if type(check) is not CheckResult:
+            _put_passed(add(), check)
+            continue
         put = add()
         put.name = check.name
         put.passed = check.passed
@@ -358,6 +361,19 @@ def _put_checks(message: decision_pb2.Decision, decision: Decision) -> None:
             put.reason = check.reason
         if check.message:
             put.message = check.message
+
+
+def _put_passed(put: decision_pb2.CheckResult, told: Passed) -> None:
+    put.name, put.scope, put.unit, source, limit, observed, projected = told
+    put.passed = True
+    if limit is not None:
+        put.limit = text(limit)
+    if observed is not None:
+        put.observed = text(observed)
+    if projected is not None:
+        put.projected = text(projected)
+    if source:
+        put.source = source
 
 
 def _signal(signal: Signal) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, final, overload
 
 from trade_engine.domain.money import text
 from trade_engine.domain.order import Order
@@ -70,6 +71,7 @@ class Reason(StrEnum):
     BELOW_LOT = "BELOW_LOT"
 
 
+@final
 @dataclass(slots=True)
 class CheckResult:
     """One check's verdict and the numbers that explain it.
@@ -132,6 +134,87 @@ class CheckResult:
         )
 
 
+Passed = tuple[str, str, str, str, Decimal | None, Decimal | None, Decimal | None]
+"""A check that passed, in short: (name, scope, unit, source, limit, observed, projected).
+
+A decision has thirty of them, and most are only written down: a bare tuple costs a tenth of a
+`CheckResult`."""
+
+Told = CheckResult | Passed
+"""What a check said: in full where it refused."""
+
+
+class Checks(Sequence[CheckResult]):
+    """What the checks of a decision said, in order of precedence.
+
+    Whoever looks at one sees it in full. `told` is for those who write all of them down.
+    """
+
+    __slots__ = ("told",)
+
+    def __init__(self, told: Iterable[Told] = ()) -> None:
+        """Take over what was said."""
+        self.told: list[Told] = list(told)
+
+    def __len__(self) -> int:
+        """How many checks judged."""
+        return len(self.told)
+
+    @overload
+    def __getitem__(self, index: int) -> CheckResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[CheckResult]: ...
+    def __getitem__(self, index: int | slice) -> CheckResult | list[CheckResult]:
+        """One in full; it stays so, and its changes are the decision's."""
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self.told)))]
+        found = self.told[index]
+        if not isinstance(found, CheckResult):
+            found = self.told[index] = in_full(*found)
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same was said, in full or in short."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # what is in it may change
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The canonical form in the journal."""
+        return [
+            each.to_json() if type(each) is CheckResult else _passed_json(each)
+            for each in self.told
+        ]
+
+
+def in_full(
+    name: str,
+    scope: str,
+    unit: str,
+    source: str,
+    limit: Decimal | None,
+    observed: Decimal | None,
+    projected: Decimal | None,
+) -> CheckResult:
+    """What `Passed` says in short."""
+    return CheckResult(name, True, scope, unit, None, limit, observed, projected, source)
+
+
+def _passed_json(told: Passed) -> dict[str, Any]:
+    """As `CheckResult.to_json` writes it."""
+    name, scope, unit, source, limit, observed, projected = told
+    doc: dict[str, Any] = {"name": name, "passed": True, "scope": scope, "unit": unit}
+    if limit is not None:
+        doc["limit"] = text(limit)
+    if observed is not None:
+        doc["observed"] = text(observed)
+    if projected is not None:
+        doc["projected"] = text(projected)
+    if source:
+        doc["source"] = source
+    return doc
+
+
 @dataclass(slots=True)
 class Sizing:
     """How the order's size came about. Quantities are signed (BUY positive) but order_quantity.
@@ -178,7 +261,7 @@ class Decision:
     limits_version: str
     message: str
     reasons: list[Reason] = field(default_factory=list)
-    checks: list[CheckResult] = field(default_factory=list)
+    checks: Checks = field(default_factory=Checks)
     sizing: Sizing | None = None
     order: Order | None = None
     sequence: int = 0
@@ -192,7 +275,7 @@ class Decision:
             "limits_version": self.limits_version,
             "message": self.message,
             "reasons": [reason.value for reason in self.reasons],
-            "checks": [check.to_json() for check in self.checks],
+            "checks": self.checks.to_json(),
             "sizing": self.sizing.to_json() if self.sizing else None,
             "order": self.order.to_json() if self.order else None,
         }
@@ -207,7 +290,7 @@ class Decision:
             limits_version=doc["limits_version"],
             message=doc["message"],
             reasons=[Reason(reason) for reason in doc["reasons"]],
-            checks=[CheckResult.from_json(check) for check in doc["checks"]],
+            checks=Checks(map(CheckResult.from_json, doc["checks"])),
             sizing=Sizing.from_json(doc["sizing"]) if doc["sizing"] else None,
             order=Order.from_json(doc["order"]) if doc["order"] else None,
             sequence=sequence,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import (
     ACCOUNT_RATE,
     CONFIDENCE,
@@ -21,7 +21,7 @@ from trade_engine.risk.price import MS_PER_NS
 from trade_engine.risk.view import Throttle
 
 
-def check_duplicate(case: Case) -> CheckResult | None:
+def check_duplicate(case: Case) -> Told | None:
     """An order equal to an earlier one is refused for duplicate_interval_ms_min.
 
     Equal: of the same strategy, symbol, side and quantity. The time is that between both
@@ -35,26 +35,21 @@ def check_duplicate(case: Case) -> CheckResult | None:
     if limit is None:
         return not_set("duplicate", DUPLICATE_INTERVAL.name, case.strategy_scope, "ms")
     age_ms = _age_of_equal_ms(case) if standing.approvals else None
-    passed = age_ms is None or age_ms >= limit.value
-    result = CheckResult(
+    if age_ms is None or age_ms >= limit.value:
+        return "duplicate", case.strategy_scope, "ms", limit.source, limit.number, age_ms, None
+    signal, quantity = case.inputs.signal, case.more_buy or case.more_sell
+    return CheckResult(
         "duplicate",
-        passed,
-        case.strategy_scope,
-        "ms",
-        None,
-        limit.number,
-        age_ms,
-        None,
-        limit.source,
+        passed=False,
+        scope=case.strategy_scope,
+        unit="ms",
+        reason=Reason.DUPLICATE_ORDER,
+        limit=limit.number,
+        observed=age_ms,
+        source=limit.source,
+        message=f"{signal.side} {text(quantity)} {signal.symbol} was ordered {text(age_ms)} ms "
+        f"ago: equal orders are at least {text(limit.value)} ms apart ({limit.source})",
     )
-    if age_ms is not None and not passed:
-        signal, quantity = case.inputs.signal, case.more_buy or case.more_sell
-        result.reason = Reason.DUPLICATE_ORDER
-        result.message = (
-            f"{signal.side} {text(quantity)} {signal.symbol} was ordered {text(age_ms)} ms ago: "
-            f"equal orders are at least {text(limit.value)} ms apart ({limit.source})"
-        )
-    return result
 
 
 def _age_of_equal_ms(case: Case) -> Decimal | None:
@@ -71,7 +66,7 @@ def _age_of_equal_ms(case: Case) -> Decimal | None:
     return max(inputs.now_ns - max(times), 0) * MS_PER_NS if times else None
 
 
-def check_strategy_rate(case: Case) -> CheckResult:
+def check_strategy_rate(case: Case) -> Told:
     """A strategy may send so many signals a period (RTS 6 Art. 15(1)(d); GCRA)."""
     return _rate(
         "strategy_rate",
@@ -82,7 +77,7 @@ def check_strategy_rate(case: Case) -> CheckResult:
     )
 
 
-def check_account_rate(case: Case) -> CheckResult | None:
+def check_account_rate(case: Case) -> Told | None:
     """All strategies of an account together may send so many signals a period.
 
     Source: RTS 6 Art. 15(1)(d); GCRA. Unit: signals.
@@ -95,33 +90,30 @@ def check_account_rate(case: Case) -> CheckResult | None:
     )
 
 
-def _rate(
-    name: str, limit_name: str, throttle: Throttle, reason: Reason, scope: str
-) -> CheckResult:
+def _rate(name: str, limit_name: str, throttle: Throttle, reason: Reason, scope: str) -> Told:
     rate = throttle.rate
     if rate is None:
         return not_set(name, limit_name, scope, "signals")
     if rate.is_waived:
-        return CheckResult(name, passed=True, scope=scope, unit="signals", source=rate.source)
-    result = CheckResult(
+        return name, scope, "signals", rate.source, None, None, None
+    most, remaining = Decimal(rate.burst + 1), Decimal(throttle.remaining)
+    if throttle.allowed:
+        return name, scope, "signals", rate.source, most, remaining, None
+    wait_ms = text(throttle.retry_after_ns * MS_PER_NS)
+    return CheckResult(
         name,
-        throttle.allowed,
-        scope,
-        "signals",
-        None,
-        Decimal(rate.burst + 1),
-        Decimal(throttle.remaining),
-        None,
-        rate.source,
+        passed=False,
+        scope=scope,
+        unit="signals",
+        reason=reason,
+        limit=most,
+        observed=remaining,
+        source=rate.source,
+        message=f"{scope} sends faster than its rate allows; next in {wait_ms} ms",
     )
-    if not throttle.allowed:
-        result.reason = reason
-        wait_ms = text(throttle.retry_after_ns * MS_PER_NS)
-        result.message = f"{scope} sends faster than its rate allows; next in {wait_ms} ms"
-    return result
 
 
-def check_confidence(case: Case) -> CheckResult:
+def check_confidence(case: Case) -> Told:
     """A signal needs at least confidence_min, but for an order that only closes.
 
     Unit: the strategy's own confidence, from 0 to 1.
@@ -130,28 +122,23 @@ def check_confidence(case: Case) -> CheckResult:
     if limit is None:
         return not_set("confidence", CONFIDENCE.name, scope, "confidence")
     confidence = case.inputs.signal.confidence
-    passed = confidence >= limit.value or case.reduces
-    result = CheckResult(
+    if confidence >= limit.value or case.reduces:
+        return "confidence", scope, "confidence", limit.source, limit.number, confidence, None
+    return CheckResult(
         "confidence",
-        passed,
-        scope,
-        "confidence",
-        None,
-        limit.number,
-        confidence,
-        None,
-        limit.source,
+        passed=False,
+        scope=scope,
+        unit="confidence",
+        reason=Reason.CONFIDENCE_LOW,
+        limit=limit.number,
+        observed=confidence,
+        source=limit.source,
+        message=f"a confidence of {text(confidence)} is less than confidence_min asks, "
+        f"{text(limit.value)} for {scope} ({limit.source})",
     )
-    if not passed:
-        result.reason = Reason.CONFIDENCE_LOW
-        result.message = (
-            f"a confidence of {text(confidence)} is less than confidence_min asks, "
-            f"{text(limit.value)} for {scope} ({limit.source})"
-        )
-    return result
 
 
-def check_open_orders(case: Case) -> CheckResult | None:
+def check_open_orders(case: Case) -> Told | None:
     """Open orders of the account, this one among them, at most open_orders_max.
 
     An order counts until its broker says that it is closed, in-doubt ones too.
@@ -168,11 +155,11 @@ def check_open_orders(case: Case) -> CheckResult | None:
         case.account_scope,
         Decimal(standing.open_orders),
         Decimal(standing.open_orders + 1),
-        may_shrink=True,
+        True,  # may shrink
     )
 
 
-def check_turnover(case: Case) -> CheckResult | None:
+def check_turnover(case: Case) -> Told | None:
     """The day's turnover, at most turnover_day_max.
 
         turnover = value of the day's fills + value of all working orders + this order's
@@ -194,11 +181,11 @@ def check_turnover(case: Case) -> CheckResult | None:
         case.account_scope,
         observed,
         observed + case.sized.sizing.order_notional,
-        may_shrink=True,
+        True,  # may shrink
     )
 
 
-def check_repeated_executions(case: Case) -> CheckResult | None:
+def check_repeated_executions(case: Case) -> Told | None:
     """Orders of a strategy since an operator last enabled it, at most repeated_executions_max.
 
     Beyond that the strategy is disabled, closing included, until somebody resumes it.
@@ -216,6 +203,6 @@ def check_repeated_executions(case: Case) -> CheckResult | None:
         Decimal(standing.executions),
         Decimal(standing.executions + 1),
     )
-    if result.reason is Reason.REPEATED_EXECUTIONS_LIMIT:
+    if isinstance(result, CheckResult) and result.reason is Reason.REPEATED_EXECUTIONS_LIMIT:
         result.message += "; an operator may resume it"
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import SLIPPAGE, LimitSpec
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import OrderPolicy
@@ -110,9 +110,8 @@ def at_most(
     scope: str,
     observed: Decimal | None,
     projected: Decimal,
-    *,
-    may_shrink: bool = False,
-) -> CheckResult:
+    may_shrink: bool = False,  # noqa: FBT001,FBT002  a keyword costs a call its short way
+) -> Told:
     """Hold `projected` to a limit; at the limit is allowed.
 
     A limit that nobody set refuses: unset never means unlimited (FIA 2024, 1.1). may_shrink lets
@@ -126,9 +125,7 @@ def at_most(
     if projected <= limit.value or (
         may_shrink and (case.reduces or (observed is not None and projected <= observed))
     ):
-        return CheckResult(
-            name, True, scope, unit, None, limit.number, observed, projected, limit.source
-        )
+        return name, scope, unit, limit.source, limit.number, observed, projected
     return CheckResult(
         name,
         False,
@@ -152,7 +149,7 @@ def at_most_of_equity(
     scope: str,
     observed: Decimal,
     projected: Decimal,
-) -> CheckResult:
+) -> Told:
     """Hold money to a multiple of equity; at the limit is allowed, and what shrinks passes.
 
     Where equity is not known or not positive, nothing else passes: 0 times anything is 0.
@@ -165,9 +162,9 @@ def at_most_of_equity(
     if limit.number is not None and equity is not None and equity > 0:
         most = limit.value * equity
         passed = passed or projected <= most
-    result = CheckResult(name, passed, scope, unit, None, most, observed, projected, limit.source)
     if passed:
-        return result
+        return name, scope, unit, limit.source, most, observed, projected
+    result = CheckResult(name, False, scope, unit, None, most, observed, projected, limit.source)
     if equity is None or most is None:
         result.reason = Reason.EQUITY_UNKNOWN
         result.message = (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import CheckResult, Reason, Told, in_full
 from trade_engine.domain.limits import PRICE_BAND, SLIPPAGE
 from trade_engine.domain.money import ONE_BPS, ZERO, text
 from trade_engine.risk.case import Case, at_most, not_set, slippage_asked
 
 
-def check_slippage(case: Case) -> CheckResult:
+def check_slippage(case: Case) -> Told:
     """The slippage that the strategy allows may not be wider than the engine's collar.
 
     Nor so narrow that no price on the tick lies within it.
@@ -17,18 +17,21 @@ def check_slippage(case: Case) -> CheckResult:
     asked = slippage_asked(case.inputs) or ZERO
     scope, reason = case.symbol_scope, Reason.SLIPPAGE_LIMIT
     result = at_most("slippage", SLIPPAGE, reason, case, scope, None, asked)
-    if result.passed and case.sized is not None and case.has_order:
-        sizing = case.sized.sizing
-        if not sizing.limit_price:
-            result.passed, result.reason = False, reason
-            result.message = (
-                f"the reference price {text(sizing.reference_price)} plus {text(asked)} bps is "
-                f"less than one tick of {case.inputs.signal.symbol}: there is no price to buy at"
-            )
-    return result
+    if isinstance(result, CheckResult) or case.sized is None or not case.has_order:
+        return result
+    sizing = case.sized.sizing
+    if sizing.limit_price:
+        return result
+    refused = in_full(*result)
+    refused.passed, refused.reason = False, reason
+    refused.message = (
+        f"the reference price {text(sizing.reference_price)} plus {text(asked)} bps is "
+        f"less than one tick of {case.inputs.signal.symbol}: there is no price to buy at"
+    )
+    return refused
 
 
-def check_price_collar(case: Case) -> CheckResult | None:
+def check_price_collar(case: Case) -> Told | None:
     """The limit price, at most price_band_bps_max from the reference of an earlier quote.
 
         |limit price - earlier| <= earlier * price_band_bps_max / 10000
@@ -45,7 +48,7 @@ def check_price_collar(case: Case) -> CheckResult | None:
         return not_set("price_collar", PRICE_BAND.name, scope, "price")
     price = sized.sizing.limit_price
     if limit.number is None or not price:  # waived; without a price, slippage refuses
-        return CheckResult("price_collar", passed=True, scope=scope, unit="price")
+        return "price_collar", scope, "price", "", None, None, None
     earlier = case.inputs.earlier
     reference = None if earlier is None or earlier.fault() else earlier.reference
     if earlier is None or reference is None:
@@ -59,15 +62,18 @@ def check_price_collar(case: Case) -> CheckResult | None:
             message=f"no earlier quote of {case.inputs.signal.symbol} is known to compare with",
         )
     most, off = reference * limit.value * ONE_BPS, abs(price - reference)
-    passed = off <= most
-    result = CheckResult(
-        "price_collar", passed, scope, "price", None, most, None, off, limit.source
+    if off <= most:
+        return "price_collar", scope, "price", limit.source, most, None, off
+    return CheckResult(
+        "price_collar",
+        passed=False,
+        scope=scope,
+        unit="price",
+        reason=Reason.PRICE_COLLAR,
+        limit=most,
+        projected=off,
+        source=limit.source,
+        message=f"the limit price {text(price)} is {text(off)} away from {text(reference)}, the "
+        f"earlier quote of {earlier.source}: more than {PRICE_BAND.name} allows, "
+        f"{text(limit.value)} bps for {scope} ({limit.source})",
     )
-    if not passed:
-        result.reason = Reason.PRICE_COLLAR
-        result.message = (
-            f"the limit price {text(price)} is {text(off)} away from {text(reference)}, the "
-            f"earlier quote of {earlier.source}: more than {PRICE_BAND.name} allows, "
-            f"{text(limit.value)} bps for {scope} ({limit.source})"
-        )
-    return result

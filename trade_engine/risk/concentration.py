@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import Reason, Told
 from trade_engine.domain.limits import (
     ASSET_CLASS_EXPOSURE,
     ASSET_CONCENTRATION,
@@ -12,7 +12,7 @@ from trade_engine.domain.limits import (
 from trade_engine.risk.case import Case, at_most, at_most_of_equity
 
 
-def check_symbol_position(case: Case) -> CheckResult | None:
+def check_symbol_position(case: Case) -> Told | None:
     """Position plus working orders of the account in the symbol, worst case per side, in money.
 
     Source: FIA 2024 1.2 (maximum intraday position counts working orders).
@@ -27,11 +27,11 @@ def check_symbol_position(case: Case) -> CheckResult | None:
         case.symbol_scope,
         case.value_before,
         case.value_after,
-        may_shrink=True,
+        True,  # may shrink
     )
 
 
-def check_asset_exposure(case: Case) -> CheckResult | None:
+def check_asset_exposure(case: Case) -> Told | None:
     """Worst-case value in one asset: the symbol and all others with its underlying.
 
     Source: SEC 15c3-5 (c)(1)(i) (finer by security), RTS 6 Art. 15(5). Unit: account's currency.
@@ -47,11 +47,11 @@ def check_asset_exposure(case: Case) -> CheckResult | None:
         f"asset:{instrument.asset}",
         standing.asset_gross + case.value_before,
         standing.asset_gross + case.value_after,
-        may_shrink=True,
+        True,  # may shrink
     )
 
 
-def check_asset_concentration(case: Case) -> CheckResult | None:
+def check_asset_concentration(case: Case) -> Told | None:
     """Worst-case value in one asset, at most asset_concentration_max of equity.
 
         value in the asset <= asset_concentration_max * equity
@@ -73,7 +73,7 @@ def check_asset_concentration(case: Case) -> CheckResult | None:
     )
 
 
-def check_asset_class_exposure(case: Case) -> CheckResult | None:
+def check_asset_class_exposure(case: Case) -> Told | None:
     """Worst-case value over all symbols of one asset class.
 
     Source: SEC 15c3-5 (c)(1)(i) (finer by sector), FIA 2024 4.2. Unit: account's currency.
@@ -89,5 +89,5 @@ def check_asset_class_exposure(case: Case) -> CheckResult | None:
         f"asset_class:{instrument.asset_class}",
         standing.class_gross + case.value_before,
         standing.class_gross + case.value_after,
-        may_shrink=True,
+        True,  # may shrink
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import Reason, Told
 from trade_engine.domain.limits import BORROWING, GROSS_EXPOSURE, LEVERAGE, NET_EXPOSURE
 from trade_engine.domain.money import ZERO
 from trade_engine.risk.case import Case, at_most, at_most_of_equity
 
 
-def check_gross_exposure(case: Case) -> CheckResult | None:
+def check_gross_exposure(case: Case) -> Told | None:
     """Worst-case value over all symbols of the account (SEC 15c3-5 (c)(1)(i))."""
     if not case.has_order:
         return None
@@ -21,11 +21,11 @@ def check_gross_exposure(case: Case) -> CheckResult | None:
         case.account_scope,
         elsewhere + case.value_before,
         elsewhere + case.value_after,
-        may_shrink=True,
+        True,  # may shrink
     )
 
 
-def check_net_exposure(case: Case) -> CheckResult | None:
+def check_net_exposure(case: Case) -> Told | None:
     """Worst-case value long less short over all symbols, in either direction.
 
         longest  = sum of (position + working buys) * unit value
@@ -53,11 +53,11 @@ def check_net_exposure(case: Case) -> CheckResult | None:
         case.account_scope,
         max(longest, shortest),
         projected,
-        may_shrink=True,
+        True,  # may shrink
     )
 
 
-def check_leverage(case: Case) -> CheckResult | None:
+def check_leverage(case: Case) -> Told | None:
     """Gross exposure, at most leverage_max times equity.
 
         worst-case value over all symbols <= leverage_max * equity
@@ -78,7 +78,7 @@ def check_leverage(case: Case) -> CheckResult | None:
     )
 
 
-def check_buying_power(case: Case) -> CheckResult | None:
+def check_buying_power(case: Case) -> Told | None:
     """What working buys and buying back shorts may cost beyond the cash, at most borrowing_max.
 
         needed   = sum over symbols of the larger of working buys and what is short, in money
@@ -104,5 +104,5 @@ def check_buying_power(case: Case) -> CheckResult | None:
         case.account_scope,
         max(observed, ZERO),
         max(projected, ZERO),
-        may_shrink=True,
+        True,  # may shrink
     )

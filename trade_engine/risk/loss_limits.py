@@ -19,7 +19,7 @@ from decimal import Decimal
 
 from trade_engine.domain.clock import NS_PER_S
 from trade_engine.domain.day import Day
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import DAILY_LOSS, DRAWDOWN, Limit, LimitSpec
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE_BPS, ZERO, text
@@ -34,14 +34,14 @@ PEAK_STEPS = 100
 # ---- the checks -----------------------------------------------------------------------------
 
 
-def check_daily_loss(case: Case) -> CheckResult | None:
+def check_daily_loss(case: Case) -> Told | None:
     """The day's loss, realized and unrealized, at most daily_loss_max (FIA 2024, 4.2)."""
     worth = case.inputs.view.worth
     start = worth.start_equity if worth else None
     return _check(case, "daily_loss", DAILY_LOSS, Reason.DAILY_LOSS_LIMIT, start)
 
 
-def check_drawdown(case: Case) -> CheckResult | None:
+def check_drawdown(case: Case) -> Told | None:
     """The loss since the account's peak, at most drawdown_max."""
     worth = case.inputs.view.worth
     peak = worth.peak_equity if worth else None
@@ -50,7 +50,7 @@ def check_drawdown(case: Case) -> CheckResult | None:
 
 def _check(
     case: Case, name: str, spec: LimitSpec, reason: Reason, reference: Decimal | None
-) -> CheckResult | None:
+) -> Told | None:
     """Hold the loss from a reference to a limit; an order that lets nothing grow passes.
 
     A decision from before accounts had days holds no worth, and was not judged by it.
@@ -73,7 +73,7 @@ def _check(
         )
     loss = max(reference - view.equity, ZERO)
     result = at_most(name, spec, reason, case, scope, None, loss)
-    if not result.passed and result.reason is reason and not case.grows:
+    if isinstance(result, CheckResult) and result.reason is reason and not case.grows:
         result.passed, result.reason, result.message = True, None, ""
     return result
 

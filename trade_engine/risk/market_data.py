@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import QUOTE_AGE
 from trade_engine.domain.signal import ExposureUnit
 from trade_engine.risk.case import Case, at_most
 from trade_engine.risk.price import quote_age_ms
 
 
-def check_quote(case: Case) -> CheckResult:
+def check_quote(case: Case) -> Told:
     """There must be a quote, sane (positive, not crossed) and no older than quote_age_ms_max."""
     inputs, scope = case.inputs, case.symbol_scope
     quote = inputs.quote
@@ -38,7 +38,7 @@ def check_quote(case: Case) -> CheckResult:
     return at_most("quote", QUOTE_AGE, Reason.QUOTE_STALE, case, scope, None, age_ms)
 
 
-def check_marks(case: Case) -> CheckResult | None:
+def check_marks(case: Case) -> Told | None:
     """Whatever else is held or working must have a usable price, or exposure is unknown.
 
     An order that does not let the account's exposure grow needs no such price.
@@ -58,7 +58,7 @@ def check_marks(case: Case) -> CheckResult | None:
     )
 
 
-def check_equity(case: Case) -> CheckResult | None:
+def check_equity(case: Case) -> Told | None:
     """A target given as a fraction of equity needs an equity that is known and positive."""
     signal, equity = case.inputs.signal, case.inputs.view.equity
     if signal.exposure_unit is ExposureUnit.NOTIONAL:

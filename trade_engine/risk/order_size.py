@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import ORDER_NOTIONAL, ORDER_QUANTITY
 from trade_engine.domain.money import ZERO, text
 from trade_engine.risk.case import Case, at_most
 
 
-def check_short_sale(case: Case) -> CheckResult | None:
+def check_short_sale(case: Case) -> Told | None:
     """What may not be sold short stays at 0 or above even if every working sell fills.
 
     It is judged on the account, over all strategies; working buys are not counted on.
@@ -37,7 +37,7 @@ def check_short_sale(case: Case) -> CheckResult | None:
     return result
 
 
-def check_opposite_order(case: Case) -> CheckResult | None:
+def check_opposite_order(case: Case) -> Told | None:
     """A strategy may not trade against an order of its own that still works in the symbol.
 
     Both could fill, and one would undo the other at a cost (a wash). The order is named.
@@ -47,17 +47,20 @@ def check_opposite_order(case: Case) -> CheckResult | None:
     if standing is None or not case.has_order:
         return None
     opposite, scope = standing.opposite_order_id, case.strategy_scope
-    result = CheckResult("opposite_order", not opposite, scope, "orders")
-    if opposite:
-        result.reason = Reason.OPPOSITE_ORDER
-        result.message = (
-            f"order {opposite} of {scope} works on the other side of "
-            f"{case.inputs.signal.symbol}: cancel it, or wait until it is done"
-        )
-    return result
+    if not opposite:
+        return "opposite_order", scope, "orders", "", None, None, None
+    return CheckResult(
+        "opposite_order",
+        passed=False,
+        scope=scope,
+        unit="orders",
+        reason=Reason.OPPOSITE_ORDER,
+        message=f"order {opposite} of {scope} works on the other side of "
+        f"{case.inputs.signal.symbol}: cancel it, or wait until it is done",
+    )
 
 
-def check_order_quantity(case: Case) -> CheckResult | None:
+def check_order_quantity(case: Case) -> Told | None:
     """Units of one order, at most order_quantity_max (RTS 6 Art. 15(1)(c), FIA 2024 1.1)."""
     if case.sized is None or not case.has_order:
         return None
@@ -70,26 +73,26 @@ def check_order_quantity(case: Case) -> CheckResult | None:
         None,
         case.sized.sizing.order_quantity,
     )
-    if not result.passed and result.limit is not None and case.closes:
+    if isinstance(result, CheckResult) and result.limit is not None and case.closes:
         most = result.limit * case.sized.sizing.order_notional
         steps = most // case.sized.sizing.order_quantity
         result.message += _in_steps(text(steps))
     return result
 
 
-def check_order_notional(case: Case) -> CheckResult | None:
+def check_order_notional(case: Case) -> Told | None:
     """Order value at its worst price, at most order_notional_max (RTS 6 Art. 15(1)(b)).
 
     A limit refuses and never resizes, not even what closes: a refusal of that says how to close
     in steps.
     """
     result = check_order_notional_first(case)
-    if result is not None and not result.passed and result.limit is not None and case.closes:
+    if isinstance(result, CheckResult) and result.limit is not None and case.closes:
         result.message += _in_steps(text(result.limit))
     return result
 
 
-def check_order_notional_first(case: Case) -> CheckResult | None:
+def check_order_notional_first(case: Case) -> Told | None:
     """The same as it was first told: it did not say how to close in steps."""
     if case.sized is None or not case.has_order:
         return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.risk.case import Case
 
 
-def check_strategy(case: Case) -> CheckResult:
+def check_strategy(case: Case) -> Told:
     """The strategy must be listed, on this account and for this symbol or its class.
 
     Where the limits file lists no strategies, every one may trade everything.
@@ -15,7 +15,7 @@ def check_strategy(case: Case) -> CheckResult:
     inputs, scope = case.inputs, case.strategy_scope
     terms, signal = inputs.strategy, inputs.signal
     if not inputs.strategies_listed:
-        return CheckResult("strategy", True, scope, "strategy")
+        return "strategy", scope, "strategy", "", None, None, None
     if terms is None:
         return CheckResult(
             "strategy",
@@ -34,25 +34,33 @@ def check_strategy(case: Case) -> CheckResult:
         signal.symbol in terms.symbols or asset_class in terms.asset_classes
     ):
         forbidden = signal.symbol
-    result = CheckResult("strategy", not forbidden, scope, "strategy")
-    if forbidden:
-        result.reason = Reason.STRATEGY_NOT_PERMITTED
-        result.message = f"{signal.strategy_id} may not trade {forbidden}"
-    return result
+    if not forbidden:
+        return "strategy", scope, "strategy", "", None, None, None
+    return CheckResult(
+        "strategy",
+        passed=False,
+        scope=scope,
+        unit="strategy",
+        reason=Reason.STRATEGY_NOT_PERMITTED,
+        message=f"{signal.strategy_id} may not trade {forbidden}",
+    )
 
 
-def check_instrument(case: Case) -> CheckResult:
+def check_instrument(case: Case) -> Told:
     """The symbol must be a configured instrument."""
-    known = case.inputs.instrument is not None
-    symbol = case.inputs.signal.symbol
-    result = CheckResult("instrument", known, case.symbol_scope, "instrument")
-    if not known:
-        result.reason = Reason.INSTRUMENT_UNKNOWN
-        result.message = f"{symbol} is not in the instruments file"
-    return result
+    if case.inputs.instrument is not None:
+        return "instrument", case.symbol_scope, "instrument", "", None, None, None
+    return CheckResult(
+        "instrument",
+        passed=False,
+        scope=case.symbol_scope,
+        unit="instrument",
+        reason=Reason.INSTRUMENT_UNKNOWN,
+        message=f"{case.inputs.signal.symbol} is not in the instruments file",
+    )
 
 
-def check_restricted(case: Case) -> CheckResult | None:
+def check_restricted(case: Case) -> Told | None:
     """Nothing may be ordered in an instrument of the restricted list, not even to close.
 
     Source: SEC 15c3-5 (c)(2)(ii).
@@ -60,24 +68,31 @@ def check_restricted(case: Case) -> CheckResult | None:
     instrument = case.inputs.instrument
     if instrument is None:
         return None
-    result = CheckResult("restricted", not instrument.restricted, case.symbol_scope, "instrument")
-    if instrument.restricted:
-        result.reason = Reason.INSTRUMENT_RESTRICTED
-        result.message = f"{instrument.symbol} is restricted: no order in it may be sent"
-    return result
+    if not instrument.restricted:
+        return "restricted", case.symbol_scope, "instrument", "", None, None, None
+    return CheckResult(
+        "restricted",
+        passed=False,
+        scope=case.symbol_scope,
+        unit="instrument",
+        reason=Reason.INSTRUMENT_RESTRICTED,
+        message=f"{instrument.symbol} is restricted: no order in it may be sent",
+    )
 
 
-def check_currency(case: Case) -> CheckResult | None:
+def check_currency(case: Case) -> Told | None:
     """Exposures are added up without an exchange rate: one currency has to do for all."""
     instrument, currency = case.inputs.instrument, case.inputs.currency
     if instrument is None:
         return None
-    same = instrument.currency == currency
-    result = CheckResult("currency", same, case.symbol_scope, "currency")
-    if not same:
-        result.reason = Reason.CURRENCY_MISMATCH
-        result.message = (
-            f"{instrument.symbol} trades in {instrument.currency} and the account counts in "
-            f"{currency}: nothing is converted"
-        )
-    return result
+    if instrument.currency == currency:
+        return "currency", case.symbol_scope, "currency", "", None, None, None
+    return CheckResult(
+        "currency",
+        passed=False,
+        scope=case.symbol_scope,
+        unit="currency",
+        reason=Reason.CURRENCY_MISMATCH,
+        message=f"{instrument.symbol} trades in {instrument.currency} and the account counts in "
+        f"{currency}: nothing is converted",
+    )

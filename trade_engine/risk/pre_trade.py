@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trade_engine.domain.clock import NS_PER_S
-from trade_engine.domain.decision import CheckResult, Decision, Outcome, Reason
+from trade_engine.domain.decision import CheckResult, Checks, Decision, Outcome, Reason, Told
 from trade_engine.domain.limits import SIGNAL_AGE
-from trade_engine.domain.money import text
+from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order, OrderPolicy, OrdType, TimeInForce, order_id_for
 from trade_engine.domain.signal import TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
@@ -75,15 +75,15 @@ def decide(inputs: Inputs) -> Decision:
     """
     case = open_case(inputs)
     rules = FIRST_CHECKS if inputs.view.standing is None else CHECKS
-    checks = [result for check in rules if (result := check(case)) is not None]
-    failed = [result for result in checks if not result.passed]
+    told = [each for check in rules if (each := check(case)) is not None]
+    failed = [each for each in told if type(each) is CheckResult and not each.passed]
     decision = Decision(
         signal=inputs.signal,
         outcome=Outcome.REJECTED,
         decided_at_ns=inputs.now_ns,
         limits_version=inputs.limits_version,
         message="",
-        checks=checks,
+        checks=Checks(told),
         sizing=case.sized.sizing if case.sized else None,
     )
     if failed or case.sized is None:
@@ -160,7 +160,7 @@ def _approval(order: Order, case: Case) -> str:
 # ---- trading state --------------------------------------------------------------------------
 
 
-def check_trading_state(case: Case) -> CheckResult:
+def check_trading_state(case: Case) -> Told:
     """HALTED refuses everything; REDUCE_ONLY lets through what only closes a position.
 
     Where more than one strategy is told to reduce, closing must not open for the account either.
@@ -168,19 +168,22 @@ def check_trading_state(case: Case) -> CheckResult:
     """
     trading = case.inputs.view.trading
     if trading is None or trading.state is TradingState.ACTIVE:
-        return CheckResult("trading_state", True, case.account_scope, "state")
+        return "trading_state", case.account_scope, "state", "", None, None, None
     scope = str(trading.scope)
     halted = trading.state is TradingState.HALTED
-    passed = not halted and _only_reduces(case, trading.scope)
-    result = CheckResult("trading_state", passed, scope, "state", source=scope)
-    if not passed:
-        result.reason = Reason.TRADING_HALTED if halted else Reason.REDUCE_ONLY
-        allowed = "no order" if halted else "only orders that close a position"
-        result.message = (
-            f"trading is {trading.state} for {scope} ({trading.reason}, by {trading.operator}): "
-            f"{allowed} may be sent"
-        )
-    return result
+    if not halted and _only_reduces(case, trading.scope):
+        return "trading_state", scope, "state", scope, None, None, None
+    allowed = "no order" if halted else "only orders that close a position"
+    return CheckResult(
+        "trading_state",
+        passed=False,
+        scope=scope,
+        unit="state",
+        reason=Reason.TRADING_HALTED if halted else Reason.REDUCE_ONLY,
+        source=scope,
+        message=f"trading is {trading.state} for {scope} ({trading.reason}, by "
+        f"{trading.operator}): {allowed} may be sent",
+    )
 
 
 def _only_reduces(case: Case, scope: Scope) -> bool:
@@ -193,7 +196,7 @@ def _only_reduces(case: Case, scope: Scope) -> bool:
 # ---- what the signal names, and when --------------------------------------------------------
 
 
-def check_signal_age(case: Case) -> CheckResult:
+def check_signal_age(case: Case) -> Told:
     """Refuse a signal older than signal_age_ms_max.
 
     A create_time ahead of the engine's clock by more than a second is not believed. Without a
@@ -214,13 +217,13 @@ def check_signal_age(case: Case) -> CheckResult:
             observed=ahead_ms,
             message=f"create_time is {text(ahead_ms)} ms ahead of the engine's clock",
         )
-    age_ms = max(age_ns, 0) * MS_PER_NS
+    age_ms = age_ns * MS_PER_NS if age_ns > 0 else ZERO
     return at_most("signal_age", SIGNAL_AGE, Reason.SIGNAL_STALE, case, scope, None, age_ms)
 
 
 # ---- in order of precedence -----------------------------------------------------------------
 
-Check = Callable[[Case], CheckResult | None]
+Check = Callable[[Case], Told | None]
 
 CHECKS: tuple[Check, ...] = (
     check_trading_state,
