@@ -290,7 +290,7 @@ async def test_a_snapshot_and_what_follows_it_fit_together_under_load(replicas: 
         assert found.count == len(found.orders)
         assert found.changes == [each for each in journal if each.sequence > found.sequence]
     assert max(each.count for each in snapshots) >= 25
-    assert len({each.sequence for each in snapshots}) > 6
+    assert len({each.sequence for each in snapshots}) > 3
 
 
 async def rest(client: Client, count: int) -> set[str]:

@@ -15,8 +15,7 @@ from trade_engine.domain.decision import Decision, Outcome
 from trade_engine.domain.errors import StoreRefused, StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.trading_state import GLOBAL, ScopeState, TradingState
-from trade_engine.execution import decisions, halting, order_changes
-from trade_engine.execution import gate as gate_module
+from trade_engine.execution import applying, decisions, halting, order_changes
 from trade_engine.execution.commands import HaltCommand
 from trade_engine.execution.ports import Commit, Committed
 from trade_engine.execution.requests import (
@@ -110,7 +109,7 @@ async def test_a_signal_that_breaks_a_check_takes_nobody_along(
         return real(batch, wish, verdict)
 
     real = decisions.decide_signal
-    monkeypatch.setattr(gate_module, "decide_signal", breaks)
+    monkeypatch.setattr(applying, "decide_signal", breaks)
     async with replicas(1, database_url, redis_url) as [run]:
         wishes = [signal(1_500, strategy_id=name) for name in ("a", "b", "poison", "c", "d")]
         answers = await settle_together(run, *(SubmitRequest(each, future()) for each in wishes))
@@ -151,7 +150,7 @@ async def test_a_halt_that_a_fault_of_ours_keeps_from_a_journal_is_carried_there
             raise ArithmeticError("never expected")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(gate_module, "set_trading_state", breaks)
+    monkeypatch.setattr(applying, "set_trading_state", breaks)
     async with replicas(1, database_url, redis_url) as [run]:
         command = HaltCommand(GLOBAL, TradingState.HALTED, "drill", "ops", False, "")
         assert not (await run.engine.halt(command)).drained

@@ -31,92 +31,46 @@ from typing import TypeVar
 
 import structlog
 
-from trade_engine.domain.account import AccountState, PositionKey
+from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.errors import (
-    CancelsThrottled,
     EngineError,
-    GateClosed,
-    NotFound,
-    OrderNotOpen,
     QueueFull,
     ShuttingDown,
     SignalIdConflict,
     StoreRefused,
     StoreUnavailable,
 )
-from trade_engine.domain.execution import CancelReject, ExecutionReport
-from trade_engine.domain.order import DeliveryState, Order
+from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
-from trade_engine.execution.amendments import needs_executions
+from trade_engine.execution.applying import Application, Fenced
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.books_compare import compare_books
-from trade_engine.execution.changed_terms import halt_on_changed_terms
-from trade_engine.execution.commands import Answer, HaltCauseStands
+from trade_engine.execution.commands import Answer
 from trade_engine.execution.day_orders import end_day_orders
 from trade_engine.execution.day_roll import keep_day
-from trade_engine.execution.decisions import decide_signal, evaluate
-from trade_engine.execution.differences import (
-    accept_difference,
-    close_unknown,
-    holdings,
-    note_differences,
-)
-from trade_engine.execution.fills import (
-    book_cancel_reject,
-    book_report,
-    named_orders,
-    quarantine,
-)
-from trade_engine.execution.flattening import cancel_scope, closing_signals, flatten
+from trade_engine.execution.finding import find_closed, find_executions, find_flattened
 from trade_engine.execution.head import AccountHead
-from trade_engine.execution.loss_watch import check_resume, watch_losses
 from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
-from trade_engine.execution.order_changes import (
-    deliver,
-    intend,
-    pending,
-    request_cancel,
-    set_trading_state,
-)
-from trade_engine.execution.overfill import halt_on_overfill
 from trade_engine.execution.parts import GateStores
 from trade_engine.execution.ports import (
     Commit,
     Committed,
     Fence,
-    Fill,
     Snapshot,
-    Verdicts,
 )
 from trade_engine.execution.requests import (
-    AcceptDifferenceRequest,
-    BooksRequest,
-    CancelRequest,
-    CancelScopeRequest,
-    CloseUnknownRequest,
-    DeliveryRequest,
-    EvaluateRequest,
-    FlattenRequest,
-    HoldingsRequest,
-    IntentRequest,
-    LimitsRequest,
-    PendingRequest,
-    ReconciledRequest,
     ReportsRequest,
     Request,
     SendersRequest,
     SubmitRequest,
-    TradingStateRequest,
     WatchRequest,
 )
 from trade_engine.execution.rulebooks import Rulebooks
-from trade_engine.execution.unattributed import adopt, keep_unknown
 from trade_engine.execution.waiting_line import WaitingLine, is_signal
 from trade_engine.risk.loss_limits import Marks
 
@@ -129,12 +83,6 @@ HEAL_S = 0.5
 """How often a closed gate looks whether it may open."""
 REMEMBERED_DECISIONS = 4096
 """Decisions kept at hand for signals that come again; older ones are read from the record."""
-
-
-class Fenced(EngineError):
-    """Another replica sends this account's orders now; nothing was written."""
-
-    reason = "FENCED"
 
 
 @dataclass(slots=True)
@@ -463,7 +411,8 @@ class AccountGate:
     async def _compute(
         self, attempt: Attempt, state: AccountState, snapshot: Snapshot | None
     ) -> Commit | None:
-        closed = await self._find_closed(attempt, state)
+        record = self._stores.record
+        closed = await find_closed(record, attempt, state)
         controls = dict(snapshot.controls or {}) if snapshot else {}
         for scope, latched in self.latched.items():
             known = controls.get(scope, latched)
@@ -478,8 +427,8 @@ class AccountGate:
             self._stores.calendars.session_at,
             snapshot.earlier if snapshot else {},
         )
-        attempt.flattened = await self._find_flattened(attempt, state)
-        batch.executions = await self._find_executions(attempt, state, closed)
+        attempt.flattened = await find_flattened(record, attempt, state)
+        batch.executions = await find_executions(record, attempt, state, closed)
         batch.books_fault = self._books_fault(attempt.now_ns)
         attempt.start(batch)
         if not state.limits_number:
@@ -489,8 +438,10 @@ class AccountGate:
             keep_day(batch, self._session(batch.rulebook, attempt.now_ns))
             if day_before not in ("", batch.state.day.session):
                 attempt.to_cancel += end_day_orders(batch)
+        why_closed = "" if snapshot is not None else self.closed_because
+        application = Application(attempt, batch, self._marks, closed, self._booked, why_closed)
         for request in attempt.in_order():
-            self._apply(attempt, request, closed, gate_open=snapshot is not None)
+            application.apply(request)
         attempt.commit = batch.commit()
         return attempt.commit
 
@@ -508,216 +459,6 @@ class AccountGate:
             self._watching = asyncio.get_running_loop().create_future()
             self._watching.add_done_callback(lambda done: done.cancelled() or done.exception())
             self.enqueue(WatchRequest(self._watching))
-
-    async def _find_closed(self, attempt: Attempt, state: AccountState) -> dict[str, Order]:
-        """Orders that requests name and that are not open: closed ones, or unknown."""
-        wanted: set[str] = set()
-        for request in attempt.requests:
-            if isinstance(request, ReportsRequest):
-                wanted.update(name for each in request.reports for name in named_orders(each))
-            elif isinstance(request, CancelRequest):
-                wanted.add(request.order_id)
-        missing = [order_id for order_id in wanted if order_id not in state.orders]
-        if not missing:
-            return {}
-        return await self._stores.record.find_orders(self.account_id, missing)
-
-    async def _find_flattened(self, attempt: Attempt, state: AccountState) -> dict[str, Decision]:
-        """What requests to flatten have led to before: they may come again."""
-        signal_ids = [
-            signal.signal_id
-            for request in attempt.requests
-            if isinstance(request, FlattenRequest)
-            for signal in closing_signals(state, request.command)
-        ]
-        if not signal_ids:
-            return {}
-        return await self._stores.record.find_decisions(self.account_id, signal_ids)
-
-    async def _find_executions(
-        self, attempt: Attempt, state: AccountState, closed: dict[str, Order]
-    ) -> dict[PositionKey, list[Fill]]:
-        """The executions of positions that a bust or a correction is about, or may wait for."""
-        about: set[PositionKey] = set()
-        for report in attempt.execution_reports():
-            for name in named_orders(report):
-                order = state.orders.get(name) or closed.get(name)
-                if order is not None and needs_executions(order, report):
-                    about.add((order.strategy_id, order.symbol))
-        find = self._stores.record.find_fills
-        return {key: await find(self.account_id, *key) for key in sorted(about)}
-
-    def _apply(
-        self, attempt: Attempt, request: Request, closed: dict[str, Order], *, gate_open: bool
-    ) -> None:
-        batch = attempt.batch
-        assert batch is not None  # noqa: S101  start() was called
-        match request:
-            case SubmitRequest() if gate_open:
-                self._submit(attempt, request)
-            case EvaluateRequest() if gate_open:
-                self._evaluate(attempt, request)
-            case SubmitRequest() | EvaluateRequest():
-                attempt.fail(request.answer, self._gate_closed())
-            case IntentRequest() if not gate_open:
-                attempt.fail(request.answer, self._gate_closed())
-            case ReportsRequest():
-                self._book(attempt, request, closed)
-                attempt.answer(request.answer, None)
-            case IntentRequest() if batch.delivery is DeliveryState.QUEUED:
-                attempt.fail(request.answer, Fenced("this process is not the account's sender"))
-            case IntentRequest():
-                attempt.answer(request.answer, intend(batch, request.order_ids))
-            case PendingRequest():
-                attempt.answer(request.answer, pending(batch))
-            case DeliveryRequest() | ReconciledRequest() | CloseUnknownRequest() if (
-                batch.sender != request.claim
-            ):
-                attempt.fail(request.answer, Fenced("this process is not the account's sender"))
-            case DeliveryRequest():
-                deliver(batch, request.outcomes)
-                attempt.answer(request.answer, None)
-            case ReconciledRequest():
-                attempt.answer(
-                    request.answer, note_differences(batch, request.broker, request.found)
-                )
-            case CloseUnknownRequest():
-                close_unknown(batch, request.order_ids, request.why)
-                attempt.answer(request.answer, None)
-            case HoldingsRequest():
-                attempt.answer(request.answer, holdings(batch))
-            case AcceptDifferenceRequest():
-                _accept(attempt, batch, request)
-            case CancelRequest():
-                self._cancel(attempt, request, closed)
-            case CancelScopeRequest(to_flatten=False):
-                _clear(attempt, batch, request)
-            case CancelScopeRequest() | FlattenRequest() if not gate_open:
-                attempt.fail(request.answer, self._gate_closed())
-            case CancelScopeRequest() | FlattenRequest():
-                _clear(attempt, batch, request)
-            case TradingStateRequest():
-                self._set_state(attempt, request)
-            case WatchRequest() | BooksRequest():
-                if gate_open:
-                    self._look(attempt, batch, request)
-                attempt.answer(request.answer, None)
-            case LimitsRequest():
-                attempt.answer(request.answer, batch.change_limits(request.change))
-
-    def _look(self, attempt: Attempt, batch: Batch, request: WatchRequest | BooksRequest) -> None:
-        if isinstance(request, WatchRequest):
-            attempt.changed_state(watch_losses(batch, self._marks))
-        else:
-            compare_books(batch, request.told, request.comparison)
-
-    def _book(self, attempt: Attempt, request: ReportsRequest, closed: dict[str, Order]) -> None:
-        batch, broker = attempt.batch, request.broker
-        assert batch is not None  # noqa: S101  start() was called
-        for report, why in request.refused:
-            quarantine(batch, broker, report, why)
-        for report in request.reports:
-            known = (batch.find(name) or closed.get(name) for name in named_orders(report))
-            order = next((each for each in known if each is not None), None)
-            if isinstance(report, CancelReject):
-                book_cancel_reject(batch, broker, report, order)
-            elif (
-                attempt.first_sight((broker, report.exec_id))
-                and (broker, report.exec_id) not in self._booked
-            ):
-                self._book_one(attempt, broker, report, order)
-
-    def _book_one(
-        self, attempt: Attempt, broker: str, report: ExecutionReport, order: Order | None
-    ) -> None:
-        batch = attempt.batch
-        assert batch is not None  # noqa: S101  start() was called
-        if order is None:
-            keep_unknown(batch, broker, report)
-            return
-        before = order.copy()
-        book_report(batch, broker, report, order)
-        attempt.changed_state(halt_on_changed_terms(batch, before, order, report))
-        attempt.changed_state(halt_on_overfill(batch, order, before.cum_qty))
-
-    def _set_state(self, attempt: Attempt, request: TradingStateRequest) -> None:
-        batch = attempt.batch
-        assert batch is not None  # noqa: S101  start() was called
-        try:
-            excused = check_resume(batch, self._marks, request.state, override=request.override)
-        except HaltCauseStands as error:
-            attempt.fail(request.answer, error)
-            return
-        if excused:
-            batch.state.day.excused = excused
-        change = set_trading_state(
-            batch,
-            request.state,
-            request.request_id,
-            cancel_open_orders=request.cancel_open_orders,
-            evidence={"excused": excused} if excused else {},
-        )
-        attempt.changed_state(change)
-        attempt.answer(request.answer, change)
-
-    def _evaluate(self, attempt: Attempt, request: EvaluateRequest) -> None:
-        assert attempt.batch is not None  # noqa: S101  start() was called
-        verdicts = attempt.verdicts.get(id(request.signal), Verdicts())
-        attempt.answer(request.answer, evaluate(attempt.batch, request.signal, verdicts))
-
-    def _gate_closed(self) -> GateClosed:
-        return GateClosed(
-            f"account {self.account_id}: {self.closed_because}; nothing is approved until the risk "
-            "state is known again. Send the same signal again shortly.",
-            account_id=self.account_id,
-            gate_reason=self.closed_because,
-        )
-
-    def _submit(self, attempt: Attempt, request: SubmitRequest) -> None:
-        batch, signal = attempt.batch, request.signal
-        assert batch is not None  # noqa: S101  start() was called
-        first = attempt.by_signal_id.get(signal.signal_id)
-        if first is not None:
-            try:
-                attempt.answer(request.answer, Answer(same_content(first, signal), replayed=True))
-            except SignalIdConflict as conflict:
-                attempt.fail(request.answer, conflict)
-            return
-        decision = decide_signal(batch, signal, attempt.verdicts.get(id(signal), Verdicts()))
-        attempt.decided.append(decision)
-        attempt.by_signal_id[signal.signal_id] = decision
-        if decision.order is not None and not adopt(batch, decision.order):
-            attempt.approved.append(decision.order)
-        attempt.answer(request.answer, Answer(decision, replayed=False))
-
-    def _cancel(self, attempt: Attempt, request: CancelRequest, closed: dict[str, Order]) -> None:
-        batch = attempt.batch
-        assert batch is not None  # noqa: S101  start() was called
-        verdict = attempt.verdicts.get(id(request), Verdicts()).account
-        if verdict is not None and not verdict.allowed:
-            attempt.fail(request.answer, CancelsThrottled(self.account_id, verdict.retry_after_ns))
-            return
-        order = batch.state.orders.get(request.order_id)
-        if order is None:
-            known = batch.find(request.order_id) or closed.get(request.order_id)
-            if known is None:
-                error: EngineError = NotFound("order", order_id=request.order_id)
-            elif known.cancel_requested:
-                attempt.answer(request.answer, known)
-                return
-            else:
-                error = OrderNotOpen(
-                    f"order {known.order_id} is {known.ord_status} already",
-                    order_id=known.order_id,
-                    ord_status=known.ord_status.value,
-                )
-            attempt.fail(request.answer, error)
-            return
-        if not order.cancel_requested:
-            request_cancel(batch, order, request.request_id, request.reason, request.operator)
-            if order.is_open:
-                attempt.to_cancel.append(order)
-        attempt.answer(request.answer, order)
 
     # ---- what was decided or booked before --------------------------------------------------
 
@@ -745,32 +486,6 @@ class AccountGate:
 
     def _remember(self, decision: Decision) -> None:
         self._recent[decision.signal.signal_id] = decision
-
-
-def _clear(attempt: Attempt, batch: Batch, request: CancelScopeRequest | FlattenRequest) -> None:
-    try:
-        if isinstance(request, CancelScopeRequest):
-            change = cancel_scope(batch, request.command, to_flatten=request.to_flatten)
-            attempt.to_cancel += [batch.state.orders[each] for each in change.canceling]
-            attempt.answer(request.answer, change)
-            return
-        decisions = flatten(batch, request.command, attempt.flattened)
-    except EngineError as refused:
-        attempt.fail(request.answer, refused)
-        return
-    new = [each for each in decisions if each.signal.signal_id not in attempt.flattened]
-    attempt.decided += new
-    attempt.approved += [each.order for each in new if each.order is not None]
-    attempt.answer(request.answer, decisions)
-
-
-def _accept(attempt: Attempt, batch: Batch, request: AcceptDifferenceRequest) -> None:
-    try:
-        accepted = accept_difference(batch, request.command)
-    except EngineError as refused:
-        attempt.fail(request.answer, refused)
-    else:
-        attempt.answer(request.answer, accepted)
 
 
 def _trim(remembered: OrderedDict[K, V]) -> None:

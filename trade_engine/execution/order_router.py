@@ -28,8 +28,9 @@ from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.trading_state import TradingState
+from trade_engine.execution.applying import Fenced
 from trade_engine.execution.doubts import Doubts
-from trade_engine.execution.gate import AccountGate, Fenced
+from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
 from trade_engine.execution.orders_out import OrdersOut, OrdersOutExceed
 from trade_engine.execution.ports import (

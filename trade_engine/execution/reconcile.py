@@ -26,7 +26,8 @@ from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import DeliveryState, Order, order_id_of
-from trade_engine.execution.gate import AccountGate, Fenced
+from trade_engine.execution.applying import Fenced
+from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.order_chain import AMENDMENTS
 from trade_engine.execution.ports import Broker, BrokerOrder, Fence, RecordStore
