@@ -154,7 +154,7 @@ async def test_kill_nine_under_load_loses_nothing_and_doubles_nothing(
 
 
 async def _kill_soon(engine: EngineProcess) -> None:
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(1.2)
     await asyncio.to_thread(engine.kill)
 
 

@@ -432,7 +432,7 @@ def _name(check: Any) -> str:
     return str(check.__name__).removeprefix("check_")
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(anything())
 def test_an_approval_breaks_no_rule(given: Inputs) -> None:
     """The rules once more, from the inputs alone."""
@@ -478,7 +478,7 @@ def test_an_approval_breaks_no_rule(given: Inputs) -> None:
         assert not grows or state.trading.scope.kind is ScopeKind.STRATEGY
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(anything())
 def test_an_approval_fits_the_account_around_it(given: Inputs) -> None:
     """The rules about how the account stands, once more, from the inputs alone."""
