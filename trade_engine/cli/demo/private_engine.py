@@ -29,12 +29,12 @@ opening_cash = 1000000
 broker = "paper"
 
 [limits]
+acknowledged_unlimited = ["price_band_bps_max"]  # years pass within a minute
 signal_age_ms_max = 5000
 duplicate_interval_ms_min = 1
 confidence_min = 0.1
 quote_age_ms_max = 10000
 slippage_bps_max = 50
-price_band_bps_max = 5000
 order_quantity_max = 10000
 order_notional_max = 50000
 symbol_position_notional_max = 120000
