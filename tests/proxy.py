@@ -84,6 +84,11 @@ class Proxy:
         for pair in tuple(self._pairs):
             pair.cut()
 
+    def lead_to(self, upstream: Address) -> None:
+        """Lead to another server from now on, as a failover does; what is open breaks."""
+        self._upstream = upstream
+        self.cut()
+
     def cut_after(self, count: int) -> None:
         """Let so many bytes more through, and break the connection at the last of them."""
         self._bytes_left = count

@@ -36,7 +36,7 @@ from trade_engine.observing import PrometheusObserver, serve_metrics
 from trade_engine.portfolio.comparison import Tolerance
 from trade_engine.reloading import Reloader
 from trade_engine.storage.postgres.migrate import migrate
-from trade_engine.wiring import Plan, Running, running
+from trade_engine.wiring import Plan, Running, ask_to_join, running
 
 log = structlog.get_logger(__name__)
 
@@ -69,10 +69,12 @@ def serve(settings: Settings, say: Say = say_at_once) -> int:
         sessions = load_brokers(settings.brokers_file, settings.data_dir)
         rulebook = load_rulebook(settings.limits_file, settings.instruments_file, sessions)
         with stores(settings) as (database_url, redis_url):
-            migrate(database_url)
             plan = _plan(settings, rulebook, database_url, redis_url)
             plan.fix = [FixConfig(name=name, **terms) for name, terms in sessions.items()]
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                if not plan.join_other_versions:
+                    runner.run(ask_to_join(plan))
+                migrate(database_url)
                 failed = runner.run(_serve(settings, plan, say))
     except EngineError as error:
         print(f"trade-engine: {error}", file=sys.stderr)  # noqa: T201  the line that says why
@@ -105,6 +107,7 @@ def _plan(settings: Settings, rulebook: Rulebook, database_url: str, redis_url: 
         rulebook=rulebook,
         replica_id=settings.replica_id or replica_id,
         other_limits=_on_other_limits(settings),
+        join_other_versions=settings.join_other_versions,
         paper=PaperConfig(**settings.paper_settings()),
         queue_cap=settings.queue_cap,
         database_pool_size=settings.database_pool_size,

@@ -16,20 +16,34 @@ log = structlog.get_logger(__name__)
 
 
 class Reloader:
-    """Reads the files of the settings again when asked; one reload at a time."""
+    """Reads the files of the settings again when asked; one reload at a time.
+
+    Whoever asks while one is under way may have changed a file that it has read: so it is followed
+    by one more, for all who asked meanwhile.
+    """
 
     def __init__(self, settings: Settings, engine: Engine, replica_id: str) -> None:
         self._settings = settings
         self._engine = engine
         self._replica_id = replica_id
         self._reload: asyncio.Task[None] | None = None
+        self._once_more = False
 
     def ask(self) -> None:
-        """Begin a reload, unless one is under way: it never blocks, and never raises."""
+        """Begin a reload, now or once the one under way ends: it never blocks, and never raises."""
         if self._reload is None or self._reload.done():
             self._reload = asyncio.create_task(self._run(), name="reload")
+        else:
+            self._once_more = True
 
     async def _run(self) -> None:
+        """Reload until nobody asked meanwhile."""
+        await self._reload_once()
+        while self._once_more:
+            self._once_more = False
+            await self._reload_once()
+
+    async def _reload_once(self) -> None:
         """Whatever is wrong with the files, the limits in force stay, and the log says why."""
         try:
             await self._apply()

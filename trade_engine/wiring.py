@@ -29,12 +29,15 @@ from trade_engine.storage.postgres.controls import PostgresControls
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
 from trade_engine.storage.postgres.limits import PostgresLimits
+from trade_engine.storage.postgres.migrate import known_version
 from trade_engine.storage.postgres.paper_venue import PaperVenueBooks
 from trade_engine.storage.postgres.record import PostgresRecord
 from trade_engine.storage.postgres.requests import PostgresRequests
+from trade_engine.storage.redis import scripts
 from trade_engine.storage.redis.connect import RedisLink
 from trade_engine.storage.redis.doorbell import RedisDoorbell
 from trade_engine.storage.redis.quotes import subscribe_quotes
+from trade_engine.storage.redis.replicas import RedisReplicas, Rules
 from trade_engine.storage.redis.risk_store import RedisRiskStore
 
 DRAIN_S = 5.0
@@ -52,6 +55,11 @@ def uptime() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+def own_rules() -> Rules:
+    """By what this version of the engine works."""
+    return Rules(scripts.DIGEST, known_version())
+
+
 @dataclass(slots=True)
 class Plan:
     """What an engine is built from. rulebook is the one of its files."""
@@ -61,6 +69,8 @@ class Plan:
     rulebook: Rulebook
     replica_id: str
     other_limits: OnOtherLimits = OnOtherLimits.REFUSE
+    join_other_versions: bool = False
+    rules: Rules = field(default_factory=own_rules)
     paper: PaperConfig = field(default_factory=PaperConfig)
     fix: list[FixConfig] = field(default_factory=list)
     queue_cap: int = 10_000
@@ -88,14 +98,28 @@ class Running:
     doorbell: RedisDoorbell
 
 
+async def ask_to_join(plan: Plan) -> None:
+    """See that no replica by other rules is alive; to be asked before anything is changed.
+
+    Raises:
+        OtherRulesAlive: one is.
+        StoreUnavailable: Redis does not answer.
+    """
+    link = RedisLink(plan.redis_url, timeout_s=plan.redis_limit_s, connections=1)
+    try:
+        await RedisReplicas(link, plan.replica_id, plan.rules).ask()
+    finally:
+        await link.close()
+
+
 @asynccontextmanager
 async def running(plan: Plan) -> AsyncIterator[Running]:
     """Start an engine on migrated stores; drain and stop it at the end.
 
     Raises:
         StoreUnavailable: a store does not answer.
-        ConfigError: Redis evicts keys (its maxmemory-policy is not noeviction), or other limits
-            are in force than the plan's.
+        ConfigError: Redis evicts keys (its maxmemory-policy is not noeviction), other limits are in
+            force than the plan's, or replicas by other rules are alive.
     """
     async with AsyncExitStack() as stack:
         limit_s = plan.database_limit_s
@@ -116,6 +140,9 @@ async def running(plan: Plan) -> AsyncIterator[Running]:
         )
         stack.push_async_callback(link.close)
         await link.check_policy()
+        replicas = RedisReplicas(link, plan.replica_id, plan.rules)
+        stack.push_async_callback(replicas.leave)
+        await replicas.join(whatever_others=plan.join_other_versions)
 
         record = PostgresRecord(writing, commit_limit_s=limit_s, read_limit_s=limit_s)
         queries = PostgresRecord(reading, commit_limit_s=limit_s, read_limit_s=limit_s)

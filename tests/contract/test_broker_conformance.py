@@ -31,8 +31,9 @@ from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_books import PaperBooks
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.domain.errors import StoreUnavailable
-from trade_engine.domain.execution import ExecType
+from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.order import Order, TimeInForce
+from trade_engine.domain.replacement import ApprovedReplacement, Replacement, Terms
 from trade_engine.domain.signal import Side
 from trade_engine.execution.ports import Broker, BrokerOrder, Delivery
 from trade_engine.storage.postgres.database import Database
@@ -409,6 +410,105 @@ async def test_cancel_an_unknown_order(venue: BrokerUnderTest) -> None:
     async with venue.connected() as the:
         assert await the.broker.cancel([order("never-sent")]) == [SENT]
         await the.says_no_more()
+
+
+# ---- replacing ----------------------------------------------------------------------------------
+
+
+def new_terms(first: Order, cl_ord_id: str, quantity: str, price: str) -> ApprovedReplacement:
+    terms = Terms(first.order_id, cl_ord_id, Decimal(quantity), Decimal(price))
+    return ApprovedReplacement(Replacement(first, terms, first.cl_ord_id))
+
+
+@asynccontextmanager
+async def replacing(venue: BrokerUnderTest) -> AsyncIterator[Connected]:
+    async with venue.connected() as the:
+        if not the.broker.can_replace:
+            pytest.skip(f"{the.broker.name} cannot replace")
+        yield the
+
+
+async def test_replace(venue: BrokerUnderTest) -> None:
+    async with replacing(venue) as the:
+        first = order("o-1")
+        await the.send(first)
+        assert await the.broker.replace([new_terms(first, "o-1.r2", "60", "99")]) == [SENT]
+        await the.says("o-1 NEW", "o-1.r2 REPLACED")
+        told = the.sink.reports()[1]
+        assert isinstance(told, ExecutionReport)
+        assert (told.order_qty, told.price) == (60, 99)
+        for asked in ("o-1", "o-1.r2"):
+            assert state((await the.broker.query(ACCOUNT, [asked]))[asked]) == (True, 0, 60)
+        venue.show(the.broker, "99", "100", None, None)
+        await the.says_no_more()
+        venue.show(the.broker, "98", "99", None, None)
+        await the.says("o-1 NEW", "o-1.r2 REPLACED", "o-1 TRADE 60@99")
+
+
+async def test_replace_what_is_partly_filled(venue: BrokerUnderTest) -> None:
+    async with replacing(venue) as the:
+        first = order("o-1")
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(first)
+        await the.broker.replace([new_terms(first, "o-1.r2", "50", "100")])
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-1.r2 REPLACED")
+        assert state((await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]) == (True, 30, 20)
+
+
+async def test_replace_below_what_is_filled_stops_there(venue: BrokerUnderTest) -> None:
+    async with replacing(venue) as the:
+        first = order("o-1")
+        venue.show(the.broker, "99", "100", None, "30")
+        await the.send(first)
+        await the.broker.replace([new_terms(first, "o-1.r2", "20", "100")])
+        await the.says("o-1 NEW", "o-1 TRADE 30@100", "o-1.r2 REPLACED")
+        told = the.sink.reports()[2]
+        assert isinstance(told, ExecutionReport)
+        assert told.order_qty == 30
+        assert state((await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]) == (False, 30, 0)
+
+
+async def test_too_late_to_replace(venue: BrokerUnderTest) -> None:
+    async with replacing(venue) as the:
+        first = order("o-1")
+        venue.show(the.broker, "99", "100", None, None)
+        await the.send(first)
+        await the.says("o-1 NEW", "o-1 TRADE 100@100")
+        assert await the.broker.replace([new_terms(first, "o-1.r2", "200", "100")]) == [SENT]
+        expected = ["o-1 NEW", "o-1 TRADE 100@100", "o-1.r2 REFUSED"]
+        await eventually(lambda: seen(the.sink.told()) == expected)
+        assert state((await the.broker.query(ACCOUNT, ["o-1.r2"]))["o-1.r2"]) == (False, 100, 0)
+
+
+async def test_the_same_request_to_replace_twice(venue: BrokerUnderTest) -> None:
+    async with replacing(venue) as the:
+        first = order("o-1")
+        await the.send(first)
+        request = new_terms(first, "o-1.r2", "60", "99")
+        assert await the.broker.replace([request]) == [SENT]
+        await the.says("o-1 NEW", "o-1.r2 REPLACED")
+        await the.broker.replace([request])
+        await the.says_no_more()
+
+
+async def test_a_request_to_replace_that_never_arrived_is_not_found(
+    venue: BrokerUnderTest,
+) -> None:
+    async with replacing(venue) as the:
+        await the.send(order("o-1"))
+        assert await the.broker.query(ACCOUNT, ["o-1.r2"]) == {}
+
+
+async def test_new_terms_hold_after_a_restart(venue: BrokerUnderTest) -> None:
+    async with replacing(venue) as the:
+        first = order("o-1")
+        await the.send(first)
+        await the.broker.replace([new_terms(first, "o-1.r2", "60", "99")])
+        await the.says("o-1 NEW", "o-1.r2 REPLACED")
+    async with venue.connected() as the:
+        venue.show(the.broker, "98", "99", None, None)
+        await eventually(lambda: "o-1 TRADE 60@99" in the.sink.seen())
+        assert state((await the.broker.query(ACCOUNT, ["o-1"]))["o-1"]) == (False, 60, 0)
 
 
 # ---- the same ClOrdID twice ---------------------------------------------------------------------

@@ -21,7 +21,7 @@ SLOW = Rate(1, MINUTE_NS, 1, "test:default")
 
 def rated(name: str) -> Rulebook:
     wide = rulebook()
-    numbers = {(Level.DEFAULT, ""): wide.limits.in_force(ACCOUNT, "", "")}
+    numbers = {(Level.DEFAULT, ""): wide.limits.in_force(0, ACCOUNT, "", "")}
     rates = {(Level.DEFAULT, ""): each_rate(QUICK) | {name: SLOW}}
     return replace(wide, limits=Limits(wide.version, numbers, rates))
 

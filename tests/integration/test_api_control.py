@@ -171,7 +171,9 @@ async def test_the_status_tells_what_cannot_be_had_as_empty(api: Serving) -> Non
         limits_version="v1",
         broker="paper",
         sender="replica-1",
+        active_raises=account.active_raises,
     )
+    assert [each.name for each in account.active_raises] == ["quarter-end"]
 
 
 def quote(symbol: str, bid: str | None, ask: str | None, last: str | None = None) -> Quote:

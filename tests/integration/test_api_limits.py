@@ -28,6 +28,22 @@ async def test_the_limits_in_force_are_told_with_who_set_them(api: Serving) -> N
     assert (answer.version, answer.etag) == ("0123456789abcdef", "3-0123456789abcdef")
     assert (answer.operator, answer.reason) == ("ann", "more room")
     assert answer.change_time.ToNanoseconds() == START_NS
+    [raised] = answer.raises
+    assert raised == pb.LimitRaise(
+        name="quarter-end",
+        limit_name="order_notional_max",
+        level="symbol",
+        level_id="AAPL",
+        limit="9",
+        regular_limit="7",
+        start_time=raised.start_time,
+        end_time=raised.end_time,
+        operator="ann",
+        reason="rebalancing",
+        active=True,
+    )
+    assert raised.start_time.ToNanoseconds() == START_NS
+    assert raised.end_time.ToNanoseconds() == START_NS + 1
 
 
 async def test_limits_of_an_account_that_is_not_there(api: Serving) -> None:

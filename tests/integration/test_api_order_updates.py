@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from types import AsyncGeneratorType
 from typing import Any
 
 import grpc
@@ -377,3 +379,24 @@ async def test_a_client_that_does_not_read_does_not_hold_up_stopping() -> None:
         await api.server.stop(20)
 
         assert 0.9 < loop.time() - started < 5
+
+
+def streams_kept() -> list[object]:
+    """The handlers of this RPC that something still refers to."""
+    generators = (each for each in gc.get_objects() if isinstance(each, AsyncGeneratorType))
+    return [each for each in generators if each.__name__ == "StreamOrderUpdates"]
+
+
+async def test_what_was_for_a_client_that_hung_up_does_not_wait_for_the_collector() -> None:
+    async with serving(updates=LAGGING, channel_options=NARROW) as api:
+        grow(api.engine, 1000)
+        gc.collect()
+        gc.disable()
+        try:
+            deaf = follow(api, after=0)
+            await deaf.read()
+            assert streams_kept()
+            deaf.cancel()
+            await until(lambda: not streams_kept())
+        finally:
+            gc.enable()

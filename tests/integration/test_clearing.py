@@ -9,8 +9,10 @@ from decimal import Decimal
 import pytest
 
 from tests.support.audited import audit
+from tests.support.holding import stores
 from tests.support.trading import (
     ACCOUNT,
+    SYMBOLS,
     eventually,
     quote,
     replicas,
@@ -22,10 +24,10 @@ from trade_engine.domain.order import DeliveryState, OrdStatus
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
 from trade_engine.execution.commands import ClearCommand, HaltCommand, ResumeCommand, ScopeHalted
-from trade_engine.execution.ports import OrderFilter
+from trade_engine.execution.ports import Commit, Committed, OrderFilter
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.requests import PostgresRequests
-from trade_engine.wiring import Running
+from trade_engine.wiring import Plan, Running, running
 
 pytestmark = pytest.mark.stores
 
@@ -198,3 +200,26 @@ async def test_of_one_request_id_the_first_content_and_answer_stay(database_url:
     assert await ledger.begin("olga", "r", b"x") == (first, b"")
     assert await ledger.begin("otto", "r", b"x") == (b"x", None)
     await database.close()
+
+
+async def test_a_batch_that_lost_the_race_looks_up_on_the_connection_of_its_lock(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each that holds a lock waited for another connection, none would be left for any."""
+    plan = Plan(database_url, redis_url, rulebook(), "replica-0", database_pool_size=4)
+    async with running(plan) as run:
+        await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+        await invested(run)
+        record = stores(run).record
+        commit, lost = record.commit, list[Commit]()
+
+        async def lose_the_race(what: Commit) -> Committed:
+            if not what.decisions or lost:
+                return await commit(what)
+            lost.append(what)
+            return Committed.LOST_RACE
+
+        monkeypatch.setattr(record, "commit", lose_the_race)
+        done = await run.engine.flatten(clear())
+        assert lost
+        assert len(done.decisions) == 3

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,9 +15,11 @@ from sqlalchemy import make_url
 
 from tests.private_redis import PrivateRedis
 from tests.support.holding import sender_first
-from tests.support.trading import SYMBOLS, eventually, quote, rulebook, signal, until_quiet
+from tests.support.portfolio import portfolio_service
+from tests.support.trading import ACCOUNT, SYMBOLS, eventually, quote, rulebook, signal, until_quiet
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import EngineError, GateClosed, StoreUnavailable
+from trade_engine.domain.limits import QUOTE_AGE
 from trade_engine.execution import stores_watch
 from trade_engine.execution.observer import Alert, Observer
 from trade_engine.wiring import Plan, Running, running
@@ -128,3 +132,58 @@ async def test_a_clock_that_jumps_refuses_until_the_market_speaks_again(
         moved_ns[0] = 0
         await eventually(lambda: approves(run))
         await until_quiet(run)
+
+
+async def test_quotes_that_stop_refuse_and_are_alerted_on_once(
+    database_url: str, redis_url: str
+) -> None:
+    alerts = Alerts()
+    plan = Plan(
+        database_url, redis_url, rulebook(**{QUOTE_AGE.name: 700}), "replica-0", observer=alerts
+    )
+    async with running(plan) as run:
+
+        async def approves_on_a_fresh_quote() -> bool:
+            await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+            return await approves(run)
+
+        async def is_refused() -> bool:
+            answer = await run.engine.submit(signal(1_500, strategy_id=f"s-{next(_strategies)}"))
+            return Reason.QUOTE_STALE in answer.decision.reasons
+
+        for times in (1, 2):
+            await eventually(approves_on_a_fresh_quote)
+            assert alerts.raised.count(Alert.QUOTES_STOPPED) == times - 1
+            await eventually(is_refused)
+            assert await is_refused()
+            assert alerts.raised.count(Alert.QUOTES_STOPPED) == times
+        await until_quiet(run)
+
+
+async def test_a_portfolio_service_that_is_down_refuses_and_is_alerted_on_once(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    books = tmp_path / "books.json"
+    held = {"currency": "USD", "cash": "1000000", "equity": "1000000", "positions": {}}
+    books.write_text(json.dumps({ACCOUNT: held}))
+    alerts = Alerts()
+    plan = Plan(database_url, redis_url, rulebook(), "replica-0", observer=alerts)
+    plan.portfolio_age_ms_max = 1_500
+    with ExitStack() as stack:
+        service = stack.enter_context(ExitStack())
+        plan.portfolio_target = service.enter_context(portfolio_service(books))
+        async with running(plan) as run:
+            await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+
+            async def is_refused() -> bool:
+                decision = await run.engine.evaluate(signal(1_500))
+                return Reason.PORTFOLIO_UNKNOWN in decision.reasons
+
+            await eventually(lambda: approves(run))
+            service.close()
+            await eventually(is_refused)
+            await eventually(lambda: Alert.BOOKS_UNKNOWN in alerts.raised)
+            stack.enter_context(portfolio_service(books, plan.portfolio_target))
+            await eventually(lambda: approves(run))
+            assert alerts.raised.count(Alert.BOOKS_UNKNOWN) == 1
+            await until_quiet(run)

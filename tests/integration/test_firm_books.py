@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.audited import audit
+from tests.support.portfolio import portfolio_service
 from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
@@ -29,20 +26,7 @@ from trade_engine.portfolio.comparison import Tolerance
 from trade_engine.wiring import Plan, Running, running
 
 pytestmark = pytest.mark.stores
-SERVER = Path(__file__).parents[2] / "examples" / "portfolio_server.py"
 BOOKS: dict[str, Any] = {"currency": "USD", "cash": "1000000", "equity": "1000000", "positions": {}}
-
-
-@contextmanager
-def serving(books: Path, address: str = "127.0.0.1:0") -> Iterator[str]:
-    """The reference server, as a process; gives its address."""
-    command = [sys.executable, str(SERVER), str(books), address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"127.0.0.1:{process.stdout.readline().split()[-1]}"
-        finally:
-            process.kill()
 
 
 async def wish(run: Running, target: int, side: Side = Side.BUY) -> Decision:
@@ -54,7 +38,7 @@ async def test_nothing_grows_without_the_firms_books(
 ) -> None:
     books = tmp_path / "books.json"
     books.write_text(json.dumps({ACCOUNT: BOOKS}))
-    with serving(books) as target:
+    with portfolio_service(books) as target:
         plan = Plan(database_url, redis_url, rulebook(), "replica-0")
         plan.portfolio_target, plan.portfolio_age_ms_max = target, 2_500
         async with running(plan) as run:
@@ -113,7 +97,7 @@ async def test_what_the_books_say_otherwise_is_journaled_once_and_shown(
             portfolio_tolerance=tolerance,
         )
 
-    with serving(books) as target:
+    with portfolio_service(books) as target:
         async with running(plan("a", target)) as run, running(plan("b", target)) as other:
 
             async def shown(of: Running) -> list[str]:

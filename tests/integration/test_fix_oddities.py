@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.proxy import Proxy
 from tests.support.fix import fix_broker, fix_config
 from tests.support.fix_venue import FixVenue
 from tests.support.paper import RecordingSink, eventually, order
@@ -313,6 +314,29 @@ async def test_a_lost_connection_is_taken_up_again(line: Line) -> None:
     await line.says("o-1 NEW", "o-1 TRADE 40@100")
     await eventually(lambda: line.broker.connection > first)
     assert line.alerts.raised == [Alert.BROKER_AWAY]
+
+
+async def test_a_line_that_was_silent_both_ways_is_taken_up_again(
+    venue: FixVenue, tmp_path: Path
+) -> None:
+    """Each side lost what the other sent, and asks for it: neither waits for the other."""
+    async with Proxy(("127.0.0.1", venue.port)) as proxy:
+        alerts, sink = Alerts(), RecordingSink()
+        broker = fix_broker(tmp_path / "session.sqlite", proxy.port, observer=alerts, heartbeat_s=1)
+        await broker.start(sink)
+        try:
+            await broker.open_account(MAIN)
+            proxy.black_hole = True
+            assert await broker.send([order("o-1")]) == [Delivery.SENT]
+            await venue.say(**fill("x1"))
+            await eventually(lambda: alerts.raised == [Alert.BROKER_AWAY])
+            first = broker.connection
+            proxy.heal()
+            await eventually(lambda: broker.connection not in (0, first))
+            await eventually(lambda: sink.seen() == ["o-1 TRADE 40@100"])
+            assert "D" not in [each.msg_type for each in venue.received]
+        finally:
+            await broker.stop()
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ async def test_a_replayed_signal_in_a_batch_charges_nobody_twice(
     wide = rulebook()
     rate = Rate(count=1, period_ns=60_000_000_000, burst=9, source="test:default")
     quick = Rate(count=1000, period_ns=1_000_000_000, burst=1000, source="test:default")
-    numbers = {(Level.DEFAULT, ""): wide.limits.in_force(ACCOUNT, "", "")}
+    numbers = {(Level.DEFAULT, ""): wide.limits.in_force(0, ACCOUNT, "", "")}
     limits = Limits(
         wide.version, numbers, {(Level.DEFAULT, ""): each_rate(quick) | {STRATEGY_RATE: rate}}
     )

@@ -183,6 +183,10 @@ async def test_a_dry_run_tells_all_and_changes_nothing(database_url: str, redis_
         assert (breach.limit, breach.observed) == (9_000, 15_000)
         assert breach.source == "limits.toml:default"
         assert told.sequences == {}
+        text = limits(open_orders_max=1, gross_exposure_max=9_000, leverage_max="0.01")
+        told = await update(run, text, validate_only=True)
+        assert [each.limit_name for each in told.breaches] == ["gross_exposure_max", "leverage_max"]
+        assert told.breaches[0].observed == 15_000
         assert (await limits_entries(run), await run.engine.limits("")) == before
 
 

@@ -224,3 +224,45 @@ async def test_reports_of_an_unknown_order_are_booked_once_it_is_known(
         assert state is not None
         assert [each["report"]["exec_id"] for each in state.unattributed] == ["n-2"]
         await audit(run)
+
+
+@pytest.mark.parametrize(
+    ("exec_type", "said", "because"),
+    [
+        (ExecType.TRADE, {"last_qty": D(105), "last_px": D(150)}, "filled 105 of order"),
+        (ExecType.REPLACED, {"order_qty": D(300)}, "OrderQty 300, not 100"),
+        (ExecType.RESTATED, {"order_qty": D(300)}, "OrderQty 300, not 100"),
+    ],
+)
+async def test_what_is_booked_of_an_order_once_it_is_known_halts_like_any_other_report(
+    database_url: str, redis_url: str, exec_type: ExecType, said: dict[str, object], because: str
+) -> None:
+    async with replicas(1, database_url, redis_url) as [run]:
+        beside, order_id = await resting(run, symbol="IBM"), order_id_for(ACCOUNT, "lost")
+        await tell(run, report(order_id, exec_type, "x-1", **said))
+        assert (await run.engine.submit(signal(15_000, signal_id="lost"))).decision.order
+        refused = (await run.engine.submit(signal(3_000, strategy_id="next"))).decision
+        assert refused.reasons == [Reason.TRADING_HALTED]
+        assert because in refused.message
+
+        async def is_canceled() -> bool:
+            return (await recorded(run, beside)).ord_status is OrdStatus.CANCELED
+
+        await eventually(is_canceled)
+        await audit(run)
+
+
+async def test_a_bust_of_an_order_that_becomes_known_later_is_booked(
+    database_url: str, redis_url: str
+) -> None:
+    async with replicas(1, database_url, redis_url) as [run]:
+        order_id = order_id_for(ACCOUNT, "lost")
+        await tell(
+            run,
+            report(order_id, ExecType.TRADE, "x-1", last_qty=D(60), last_px=D(150)),
+            report(order_id, ExecType.TRADE, "x-2", last_qty=D(40), last_px=D(150)),
+            report(order_id, ExecType.TRADE_CANCEL, "b-1", exec_ref_id="x-1"),
+        )
+        assert (await run.engine.submit(signal(15_000, signal_id="lost"))).decision.order
+        assert ((await held(run)).quantity, (await recorded(run, order_id)).cum_qty) == (40, 40)
+        await audit(run)

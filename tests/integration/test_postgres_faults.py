@@ -247,6 +247,18 @@ async def test_a_commit_that_found_no_connection_in_time_is_not_unknown_and_neve
     assert await record.head(ACCOUNT) == 1
 
 
+async def test_who_holds_a_lock_needs_no_other_connection(
+    behind: PostgresRecord, record: PostgresRecord, state: AccountState
+) -> None:
+    await record.commit(first := decisions(state, signal(1)))
+    async with behind.locked(ACCOUNT) as account:  # the only connection of its pool
+        [order] = first.orders
+        assert await account.find_orders(ACCOUNT, [order.order_id]) == {order.order_id: order}
+        assert list(await account.find_decisions(ACCOUNT, [order.signal_id])) == [order.signal_id]
+        assert await account.find_fills(ACCOUNT, order.strategy_id, order.symbol) == []
+        assert await account.commit(decisions(account.state, signal(2))) is Committed.DONE
+
+
 async def test_callers_that_gave_up_do_not_hold_up_the_next(
     behind: PostgresRecord, proxy: Proxy
 ) -> None:

@@ -183,7 +183,7 @@ async def test_a_second_commit_brings_rows_up_to_date(
         price=Decimal(151),
         updated_at_ns=START_NS + 99,
         last_sequence=second.sequence,
-        chain={"a": 1},
+        chain={"marks": [], "requests": [], "a": 1},
     )
     second.orders = [filled]
     second.positions = [Position("s", "AAPL", Decimal(2), Decimal(200), Decimal(3), Decimal(4))]
@@ -363,7 +363,8 @@ async def test_a_fill_is_written_exactly(
     cursor = await side_door.execute("SELECT * FROM fills")
     assert await cursor.fetchall() == [
         (ACCOUNT, "paper", "exec-7", "order-1", 2, "momentum-v1", "AAPL", "BUY",
-         Decimal("0.000000000001"), Decimal(999999999999999), Decimal("-0.35"), START_NS, None)
+         Decimal("0.000000000001"), Decimal(999999999999999), Decimal("-0.35"), START_NS, None,
+             None)
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -138,6 +139,21 @@ async def test_its_owner_has_no_privilege_to_change_the_journal(
         " WHERE table_name = 'journal' AND privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE')"
     )
     assert await cursor.fetchall() == []
+
+
+async def test_no_payload_is_compressed_slowly(side_door: psycopg.AsyncConnection[Any]) -> None:
+    payload = orjson.dumps({"checks": ["all alike"] * 1000})
+    await side_door.execute(
+        "INSERT INTO journal (account_id, sequence, recorded_at_ns, kind, payload, prev_hash, hash)"
+        " VALUES ('main', 7, 1, 'DECISION', %s::text::json, '', '')",
+        (payload.decode(),),
+    )
+    cursor = await side_door.execute(
+        "SELECT pg_column_compression(payload), payload::text FROM journal WHERE sequence = 7"
+    )
+    [(compressed_by, kept)] = await cursor.fetchall()
+    assert compressed_by in (None, "lz4")
+    assert kept.encode() == payload
 
 
 async def test_an_entry_shows_when_it_was_recorded(

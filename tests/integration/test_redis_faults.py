@@ -88,7 +88,8 @@ async def everything(link: RedisLink) -> dict[bytes, object]:
 
 
 def test_every_script_is_among_the_calls() -> None:
-    assert {each.name for each in scripts.ALL} == set(CALLS)
+    # join writes the time; test_redis_replicas.py repeats it.
+    assert {each.name for each in scripts.ALL} == set(CALLS) | {"join"}
 
 
 @pytest.mark.parametrize("call", sorted(CALLS))
@@ -257,7 +258,10 @@ async def test_a_canceled_call_leaves_no_reply_to_the_next(
             call.cancel()
         found = await asyncio.gather(*calls, return_exceptions=True)
         for n, value in enumerate(found):
-            assert isinstance(value, asyncio.CancelledError) or value == f"v{n}".encode()
+            # On a slow machine a reply may come too late, and then it is nobody's.
+            none = isinstance(value, asyncio.CancelledError | StoreUnavailable)
+            assert none or value == f"v{n}".encode()
+    proxy.delay_s = 0
     assert await get(3) == b"v3"
 
 

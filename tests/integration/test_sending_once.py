@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.support.holding import BROKER, Hold, broker, sender_first, sends, stores
+from tests.support.holding import (
+    BROKER,
+    Hold,
+    broker,
+    lease_elsewhere,
+    sender_first,
+    sends,
+    stores,
+)
 from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
@@ -25,7 +35,9 @@ from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.order import OrdStatus
 from trade_engine.execution import order_router
-from trade_engine.execution.ports import Committed, Delivery
+from trade_engine.execution.ports import Committed, Delivery, Lease
+from trade_engine.storage.postgres.database import Database
+from trade_engine.storage.postgres.leases import PostgresLeases
 from trade_engine.wiring import Plan, Running, running
 
 pytestmark = pytest.mark.stores
@@ -154,3 +166,50 @@ async def test_two_brokers_may_give_two_executions_one_id(
             await run.engine._sink_of(name)(ACCOUNT, [trade])
         found = (await run.record.find_orders(ACCOUNT, [order.order_id]))[order.order_id]
         assert found.cum_qty == 20
+
+
+async def test_a_lease_that_is_given_while_the_engine_stops_is_given_back(
+    database_url: str, redis_url: str
+) -> None:
+    asked, given, read = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    async with lease_elsewhere(database_url) as given_up, AsyncExitStack() as stack:
+        [run] = await stack.enter_async_context(replicas(1, database_url, redis_url))
+        acquire = run.engine._parts.leases.acquire
+
+        async def read_late(*of: Any) -> Lease | None:
+            asked.set()
+            lease = await acquire(*of)
+            if lease is not None:
+                given.set()
+                await read.wait()
+            return lease
+
+        vars(run.engine._parts.leases)["acquire"] = read_late
+        await asked.wait()  # what was asked before is answered
+        given_up.set()
+        await given.wait()
+        stopping = asyncio.create_task(stack.aclose())
+        await eventually(lambda: all(task.done() for task in run.engine._tasks))
+        read.set()
+        await stopping
+    database = Database(database_url)
+    assert await PostgresLeases(database).holder(ACCOUNT, BROKER) == ""
+    await database.close()
+
+
+async def test_a_sender_whose_account_was_opened_elsewhere_for_a_moment_sends_again(
+    database_url: str, redis_url: str
+) -> None:
+    """By a process that was stopped when it had the lease, and did not know yet that it lost it."""
+    async with replicas(2, database_url, redis_url) as runs:
+        sender, other = await sender_first(runs)
+        await broker(other).open_account(ACCOUNT)
+        await broker(other).close_account(ACCOUNT)
+        orders = [
+            (await run.engine.submit(signal(15_000, strategy_id=name))).decision.order
+            for name, run in (("here", sender), ("there", other))
+        ]
+        for order in orders:
+            assert order is not None
+            await eventually(partial(filled, sender, order.order_id))
+        assert sends(sender)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 READY = re.compile(r"ready on (\S+:\d+)")
 START_S = 60
 STOP_S = 30
+PROGRAM = ("-m", "trade_engine.main")
 
 
 @dataclass(slots=True)
@@ -38,13 +39,16 @@ class EngineProcess:
 
 @contextmanager
 def engine_process(
-    *arguments: str | Path, log: Path, environment: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[EngineProcess]:
     """Start an engine on a free port, with its log in a file; it is gone at the end.
 
-    environment is beside what this process has.
+    environment is beside what this process has; program is what Python is told to run.
     """
-    command = [sys.executable, "-m", "trade_engine.main", "--listen", "127.0.0.1:0"]
+    command = [sys.executable, *program, "--listen", "127.0.0.1:0"]
     with log.open("a") as errors:
         process = subprocess.Popen(
             [*command, *map(str, arguments)],
@@ -65,6 +69,17 @@ def engine_process(
                 process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def refused_start(*arguments: str | Path, program: Sequence[str] = PROGRAM) -> str:
+    """The one line that an engine says when it does not start for what its user can mend."""
+    command = [sys.executable, *program, "--listen", "127.0.0.1:0"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    [line] = [each for each in done.stderr.splitlines() if each.startswith("trade-engine: ")]
+    return line
 
 
 def _target(process: subprocess.Popen[str], log: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from random import Random
@@ -19,6 +19,7 @@ from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.execution import BrokerReport, ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import ApprovedOrder, Order
+from trade_engine.domain.replacement import ApprovedReplacement
 from trade_engine.execution.ports import Broker, BrokerOrder, Delivery, ReportSink
 
 
@@ -69,6 +70,7 @@ class HostileBroker:
         self.muted = False
         self.remembers_all = inner.remembers_all and not hostility.late_order
         self.is_live = inner.is_live
+        self.can_replace = inner.can_replace
         self._connections = 1
         self.done: Counter[str] = Counter()
         self.unknown_exec_ids: set[str] = set()
@@ -107,14 +109,14 @@ class HostileBroker:
             return [Delivery.IN_DOUBT] * len(orders)
         if not self._online.is_set():
             return [Delivery.NOT_SENT] * len(orders)
-        fates = {order.cl_ord_id: self._fate(order) for order in orders}
+        fates = {order.cl_ord_id: self._fate(order.cl_ord_id) for order in orders}
         arriving = [each for each in orders if fates[each.cl_ord_id] in ("", "lost_ack")]
         answered = dict(zip(
             [each.cl_ord_id for each in arriving], await self._inner.send(arriving), strict=True
         ))  # fmt: skip
         late = [each for each in orders if fates[each.cl_ord_id] == "late_order"]
         if late:
-            self._later(late)
+            self._later(self._inner.send(late))
         return [self._answer(fates[each.cl_ord_id], answered, each.cl_ord_id) for each in orders]
 
     async def cancel(self, orders: Sequence[Order]) -> list[Delivery]:
@@ -131,6 +133,23 @@ class HostileBroker:
         arriving = [each for each in orders if each.cl_ord_id not in lost]
         answers = iter(await self._inner.cancel(arriving))
         return [Delivery.IN_DOUBT if each.cl_ord_id in lost else next(answers) for each in orders]
+
+    async def replace(self, asked: Sequence[ApprovedReplacement]) -> list[Delivery]:
+        if self.muted:
+            self.done["muted"] += len(asked)
+            return [Delivery.IN_DOUBT] * len(asked)
+        if not self._online.is_set():
+            return [Delivery.NOT_SENT] * len(asked)
+        deliveries = []
+        for each in asked:
+            fate = self._fate(each.terms.cl_ord_id)
+            answered = {}
+            if fate in ("", "lost_ack"):
+                answered = dict(zip(["it"], await self._inner.replace([each]), strict=True))
+            elif fate == "late_order":
+                self._later(self._inner.replace([each]))
+            deliveries.append(self._answer(fate, answered, "it"))
+        return deliveries
 
     async def query(self, account_id: str, cl_ord_ids: Sequence[str]) -> dict[str, BrokerOrder]:
         self._answer_or_not()
@@ -171,11 +190,14 @@ class HostileBroker:
 
     # ---- misdeeds ---------------------------------------------------------------------------
 
-    def _fate(self, order: Order) -> str:
-        """What becomes of an order on its way: each at most once, so that it arrives in the end."""
+    def _fate(self, cl_ord_id: str) -> str:
+        """What becomes of an order, or of a request to replace one, on its way.
+
+        Each at most once, so that it arrives in the end.
+        """
         for misdeed in ("lost_ack", "swallowed", "late_order", "not_sent"):
-            key = f"{misdeed}:{order.cl_ord_id}"
-            if not self.done[key] and self._strikes(misdeed, order.cl_ord_id):
+            key = f"{misdeed}:{cl_ord_id}"
+            if not self.done[key] and self._strikes(misdeed, cl_ord_id):
                 self.done[key] += 1
                 return misdeed
         return ""
@@ -185,10 +207,10 @@ class HostileBroker:
             return Delivery.NOT_SENT
         return Delivery.IN_DOUBT if fate else answered[cl_ord_id]
 
-    def _later(self, orders: Sequence[ApprovedOrder]) -> None:
+    def _later(self, arriving: Awaitable[object]) -> None:
         async def arrive() -> None:
             await asyncio.sleep(self._late_s)
-            await self._inner.send(orders)
+            await arriving
 
         task = asyncio.create_task(arrive())
         self._on_their_way.add(task)

@@ -33,10 +33,10 @@ from trade_engine.config.rulebook_text import TomlRulebooks
 from trade_engine.domain.errors import EngineError, GateClosed, StoreUnavailable
 from trade_engine.domain.execution import ExecType
 from trade_engine.domain.market import Instrument
-from trade_engine.domain.order import OrdStatus
+from trade_engine.domain.order import OrdStatus, WorkingOrders
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
 from trade_engine.domain.signal import Side
-from trade_engine.execution import doubts, order_router, reconcile
+from trade_engine.execution import doubts, order_router, reconcile, replace_sender
 from trade_engine.execution.engine import Engine
 from trade_engine.execution.limits_at_start import LimitsAtStart, OnOtherLimits
 from trade_engine.execution.observer import Alert, Observer
@@ -65,6 +65,7 @@ QUICK = {
     (doubts, "NOT_FOUND_S"): 0.5,
     (order_router, "LOOK_EVERY_S"): 0.15,
     (order_router, "REPORT_WAIT_S"): 0.5,
+    (replace_sender, "REPORT_WAIT_S"): 0.5,
 }
 
 
@@ -230,9 +231,16 @@ def rules(seeds: list[int]) -> Rulebook:
         wide,
         version=f"{wide.version}-{seeds[0]}",
         instruments={
-            symbol: Instrument(symbol, Decimal("0.01"), Decimal(1), "USD", "EQUITY")
+            symbol: Instrument(
+                symbol,
+                Decimal("0.01"),
+                Decimal(1),
+                "USD",
+                "EQUITY",
+                working_orders=list(WorkingOrders)[number % 2],
+            )
             for seed in seeds
-            for symbol in symbols_of(seed)
+            for number, symbol in enumerate(symbols_of(seed))
         },
         accounts={
             account_of(seed): AccountTerms(account_of(seed), "USD", OPENING_CASH, f"hostile-{seed}")
@@ -391,8 +399,8 @@ async def _venue_side(connection: psycopg.AsyncConnection[dict[str, Any]], accou
     fills: dict[str, tuple[str, Decimal, Decimal, Decimal]] = {}
     for row in await found.fetchall():
         report = row["report"]
-        numbers = [Decimal(report[name] or 0) for name in ("last_qty", "last_px", "commission")]
-        match report["exec_type"]:
+        numbers = [Decimal(report.get(name) or 0) for name in ("last_qty", "last_px", "commission")]
+        match report.get("exec_type"):
             case "TRADE":
                 fills[report["exec_id"]] = (report["cl_ord_id"], *numbers)
             case "TRADE_CORRECT" | "TRADE_CANCEL":

@@ -20,7 +20,7 @@ from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
 from trade_engine.domain.session import Session
 from trade_engine.domain.trading_state import Scope, ScopeState
-from trade_engine.execution.batch import Batch
+from trade_engine.execution.batch import Batch, SessionAt, only_always_open
 from trade_engine.execution.day_roll import keep_day
 from trade_engine.execution.ports import Commit, Fence, Fill, ThrottleVerdict, Verdicts
 
@@ -78,12 +78,13 @@ class Ledgered:
         sender: Fence | None = None,
         now_ns: int = NOW_NS,
         session: Session | None = DAY,
+        session_at: SessionAt = only_always_open,
     ) -> Iterator[Batch]:
         """A batch that is committed at the end; all of them are of one day unless told."""
         state = deepcopy(self.state)
         at = market(AAPL=100) if quotes is None else quotes
         rules = rules or rulebook()
-        batch = Batch(state, rules, now_ns, at, controls or {}, sender, earlier_quotes=at)
+        batch = Batch(state, rules, now_ns, at, controls or {}, sender, session_at, at)
         if rules.version != state.limits_version:
             batch.change_limits(change_to(rules, state.limits_number + 1))
         for order in self.orders.values():

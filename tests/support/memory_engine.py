@@ -26,7 +26,7 @@ from trade_engine.domain.errors import (
 )
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
-from trade_engine.domain.limits import Limits
+from trade_engine.domain.limits import Level, Limits, Raise
 from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import (
@@ -57,9 +57,11 @@ from trade_engine.execution.commands import (
     ResumeCommand,
     ResumeResult,
     ScopeHalted,
+    SymbolTerms,
     UpdateLimitsCommand,
 )
 from trade_engine.execution.ports import DecisionFilter, OrderFilter
+from trade_engine.execution.raises import RaiseStatus
 from trade_engine.portfolio.view import Holding, Portfolio
 from trade_engine.risk.limit_breaches import Breach
 
@@ -337,7 +339,8 @@ class MemoryEngine:
 
     async def limits(self, account_id: str) -> LimitsInForce:
         await self._pause()
-        return LimitsInForce(a_change(), f"# limits of {account_id}", "# instruments")
+        texts = f"# limits of {account_id}", "# instruments"
+        return LimitsInForce(a_change(), *texts, [a_raise()])
 
     async def update_limits(self, command: UpdateLimitsCommand) -> LimitsUpdated:
         self.updates.append(command)
@@ -381,6 +384,7 @@ class MemoryEngine:
             broker="paper",
             sender="replica-1",
             differences=list(self.differences.values()),
+            active_raises=[a_raise()],
         )
         return EngineStatus("0.1.0", "replica-1", [account], postgres="ok", redis="no answer")
 
@@ -397,8 +401,8 @@ class MemoryEngine:
         await self._pause()
         return {each: self.quotes_known[each] for each in symbols if each in self.quotes_known}
 
-    def multiplier(self, symbol: str) -> Decimal:
-        return Decimal(10) if symbol == "ES" else Decimal(1)
+    def symbol_terms(self, account_id: str, symbol: str) -> SymbolTerms:
+        return SymbolTerms(Decimal(10) if symbol == "ES" else Decimal(1), "USD")
 
     def account_known(self, account_id: str) -> bool:
         return account_id in ("main", "second")
@@ -415,6 +419,22 @@ def a_change() -> LimitsChange:
     """A change of the limits that brought an empty rulebook."""
     rulebook = Rulebook("0123456789abcdef", Limits("0123456789abcdef", {}, {}))
     return LimitsChange(3, rulebook, "ann", "more room", "r-1", START_NS)
+
+
+def a_raise() -> RaiseStatus:
+    """A raise that holds for one nanosecond."""
+    raised = Raise(
+        name="quarter-end",
+        limit_name="order_notional_max",
+        level=Level.SYMBOL,
+        scope_id="AAPL",
+        value=Decimal(9),
+        from_ns=START_NS,
+        until_ns=START_NS + 1,
+        reason="rebalancing",
+        operator="ann",
+    )
+    return RaiseStatus(raised, Decimal(7), active=True)
 
 
 def approved(signal: Signal, sequence: int) -> Decision:

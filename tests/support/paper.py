@@ -90,6 +90,13 @@ def quote(
     )
 
 
+def executions(reports: Sequence[BrokerReport]) -> list[ExecutionReport]:
+    """Reports of orders: none of them refuses a request."""
+    told = [each for each in reports if isinstance(each, ExecutionReport)]
+    assert len(told) == len(reports)
+    return told
+
+
 def seen(reports: Sequence[BrokerReport]) -> list[str]:
     """Reports in a few words each: "a NEW", "a TRADE 60@99.5", "a CANCELED", "a REFUSED"."""
     return [f"{each.cl_ord_id} {_said(each)}" for each in reports]

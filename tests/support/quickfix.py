@@ -7,19 +7,13 @@ not there skips the test, and says so.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import gzip
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.support import venue
 
 PACKAGES = ("libquickfix-doc", "libquickfix17")
 EXAMPLES = "./usr/share/doc/libquickfix-doc/examples"
@@ -27,23 +21,9 @@ PROGRAMS = {
     "ordermatch": f"{EXAMPLES}/ordermatch/.libs/ordermatch.gz",
     "executor": f"{EXAMPLES}/executor/C++/.libs/executor.gz",
 }
-DOWNLOAD_S = 90
-START_S = 20
 VENUE = "VENUE"
 PORT = 5001
 """In the venue's own namespace, so nobody else's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Venue:
-    """A running venue; port is where it is reached on this side's loopback."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @functools.cache
@@ -52,31 +32,18 @@ def programs() -> Path:
 
     Skips the test that asks where this is no Debian, or its packages cannot be had.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "trade-engine-tests" / "quickfix"
-    missing = [each for each in ("apt-get", "dpkg-deb", "tar") if shutil.which(each) is None]
-    if missing and not (folder / "complete").exists():
-        pytest.skip(f"NO QUICKFIX VENUES: this machine has no {', '.join(missing)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers wait for the first one
-        try:
-            if not (folder / "complete").exists():
-                _fetch(folder)
-        except (subprocess.SubprocessError, OSError) as error:
-            said = getattr(error, "stderr", b"") or b""
-            pytest.skip(f"NO QUICKFIX VENUES: {error}; {said.decode(errors='replace')[-300:]}")
-    return folder
+    needed = ("apt-get", "dpkg-deb", "tar")
+    return venue.fetched_once("quickfix", needed, _fetch)
 
 
 def _fetch(folder: Path) -> None:
     for old in folder.glob("*.deb"):
         old.unlink()
-    _run(["apt-get", "download", *PACKAGES], folder)
+    venue.run(["apt-get", "download", *PACKAGES], folder)
     for package in folder.glob("*.deb"):
         wanted = list(PROGRAMS.values()) if "doc" in package.name else ["./usr/lib"]
-        archive = _run(["dpkg-deb", "--fsys-tarfile", str(package)], folder)
-        _run(["tar", "-x", *wanted], folder, archive)
+        archive = venue.run(["dpkg-deb", "--fsys-tarfile", str(package)], folder)
+        venue.run(["tar", "-x", *wanted], folder, archive)
         package.unlink()
     for name, packed in PROGRAMS.items():
         program = folder / name
@@ -86,20 +53,12 @@ def _fetch(folder: Path) -> None:
     link = folder / "libquickfix.so.17"
     link.unlink(missing_ok=True)
     link.symlink_to(library.resolve())
-    (folder / "complete").touch()
-
-
-def _run(command: Sequence[str], folder: Path, given: bytes | None = None) -> bytes:
-    done = subprocess.run(
-        command, cwd=folder, input=given, capture_output=True, check=True, timeout=DOWNLOAD_S
-    )
-    return done.stdout
 
 
 @contextmanager
 def running(
     program: str, folder: Path, clients: Sequence[str], version: str = "FIX.4.2"
-) -> Iterator[Venue]:
+) -> Iterator[venue.Venue]:
     """A venue that knows these SenderCompIDs; its own files are in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "venue.cfg"
@@ -111,25 +70,7 @@ def running(
     for client in clients:
         lines += ["[SESSION]", f"BeginString={version}", f"TargetCompID={client}"]
     config.write_text("\n".join(lines) + "\n")
-    helper = Path(__file__).with_name("venue_process.py")
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(programs())}
-    with (folder / "venue.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(helper), str(PORT), str(programs() / program), str(config)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment,
-        )
-    try:
-        assert process.stdout is not None
-        said = process.stdout.readline().decode().split()
-        if not said or said[0] != "ready":
-            pytest.skip(f"NO QUICKFIX VENUES: no network namespace can be had: {' '.join(said)}")
-        yield Venue(process, int(said[1]))
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()  # the helper then ends, and takes the venue along
-        process.wait(START_S)
-        assert process.stdout is not None
-        process.stdout.close()
+    command = [programs() / program, config]
+    environment = {"LD_LIBRARY_PATH": str(programs())}
+    with venue.running("quickfix", PORT, command, folder / "venue.log", environment) as started:
+        yield started

@@ -20,7 +20,7 @@ from pathlib import Path
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_PDEATHSIG = 1
-START_S = 15.0
+START_S = 30.0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.workload concurrency|replay`: long workloads, on embedded servers.
+"""`python -m tests.workload concurrency|limits|replay`: long workloads, on embedded servers.
 
 python -m tests.workload concurrency --signals 10000 --replicas 3 --seed 1
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.workload import concurrency, golden
+from tests.workload import concurrency, golden, limits_change
 from tests.workload.elsewhere import audit_elsewhere
 from tests.workload.play import Player, WorkloadClock, engines, settle
 from tests.workload.scenario import scenario
@@ -50,6 +50,30 @@ def run_concurrency(signals: int, replicas: int, seed: int) -> int:
     for each in passed[:20]:
         print(f"           {each}")
     return 1 if passed else 0
+
+
+def run_limits(changes: int, replicas: int) -> int:
+    """Print what changes under load cost, and each fault of the journal; 1 if there is one."""
+    with stores() as (database_url, redis_url, folder):
+        found = asyncio.run(limits_change.run(database_url, redis_url, folder, replicas, changes))
+    decided = sum(found.versions.values())
+    print(f"{changes} changes on {replicas} replicas under load: {decided} decisions")
+    for version, count in found.versions.most_common():
+        print(f"  {count:7}  by version {version}")
+    for name, times in (
+        ("UpdateLimits, until every journal has it", found.changes_ms),
+        ("a signal while limits change", found.changing_ms),
+        ("a signal otherwise", found.quiet_ms),
+    ):
+        ranked = sorted(times)
+        at = [ranked[int(len(ranked) * part)] for part in (0.5, 0.99)]
+        print(f"  {name}: median {at[0]:.0f} ms, p99 {at[1]:.0f} ms, most {ranked[-1]:.0f} ms")
+    print(
+        f"  {len(found.wrong):7}  faults: decisions by other limits than the journal's, and others"
+    )
+    for each in found.wrong[:20]:
+        print(f"           {each}")
+    return 1 if found.wrong else 0
 
 
 def run_replay(signals: int, seed: int) -> int:
@@ -103,12 +127,17 @@ def main() -> int:
     kinds = parser.add_subparsers(dest="kind", required=True)
     race = kinds.add_parser("concurrency", help="tight limits, several replicas")
     race.add_argument("--replicas", type=int, default=3)
+    change = kinds.add_parser("limits", help="limits that change under load, on several replicas")
+    change.add_argument("--replicas", type=int, default=3)
+    change.add_argument("--changes", type=int, default=40)
     kinds.add_parser("replay", help="everything at once, then decided again by another process")
     kinds.add_parser("golden", help="keep a journal that the suite decides again")
     asked = parser.parse_args()
     match asked.kind:
         case "concurrency":
             return run_concurrency(asked.signals, asked.replicas, asked.seed)
+        case "limits":
+            return run_limits(asked.changes, asked.replicas)
         case "replay":
             return run_replay(asked.signals, asked.seed)
         case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack
 from decimal import Decimal
@@ -17,8 +18,9 @@ from tests.workload.prefixes import violations
 from trade_engine.domain.journal import JournalEntry
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.record import PostgresRecord
-from trade_engine.v1 import decision_pb2, signal_pb2
+from trade_engine.v1 import decision_pb2, market_data_service_pb2, signal_pb2
 
+TRADED = (*SYMBOLS, "SAP")
 STRATEGIES = 16
 IN_FLIGHT = 48
 PRICE = 150
@@ -31,6 +33,21 @@ TIGHT = wide_toml(
     symbol_position_notional_max=40_000,
     gross_exposure_max=60_000,
 )
+INSTRUMENTS = "".join(
+    f"""[instruments.{symbol}]
+tick = 0.01
+lot = 1
+currency = "{currency}"
+asset_class = "equity"
+
+"""
+    for symbol, currency in (("AAPL", "USD"), ("IBM", "USD"), ("SAP", "EUR"))
+)
+PAIR = """[fx.EURUSD]
+age_ms_max = 3_600_000
+band_bps_max = 100
+"""
+EURO = "1.25"
 SLOW_VENUE = {"TRADE_ENGINE_PAPER_LATENCY_MS": "5"}
 """So that orders work for a while, and several replicas reserve at once."""
 
@@ -41,7 +58,10 @@ async def run(
     """Submit so many signals; answers with the outcomes, and every limit that was passed."""
     limits = folder / "limits.toml"
     limits.write_text(TIGHT)
-    stores = ("--database-url", database_url, "--redis-url", redis_url, "--limits", limits)
+    instruments = folder / "instruments.toml"
+    instruments.write_text(INSTRUMENTS + PAIR)
+    files = ("--limits", limits, "--instruments", instruments)
+    stores = ("--database-url", database_url, "--redis-url", redis_url, *files)
     with ExitStack() as processes:
         engines = [
             processes.enter_context(
@@ -54,10 +74,22 @@ async def run(
                 await channels.enter_async_context(connected(engine.target)) for engine in engines
             ]
             await clients[0].publish(PRICE)
+            await _publish_abroad(clients[0])
             outcomes = await _submit_all(clients, signals, seed)
             await clients[0].until_quiet()
-    prices = {symbol: Decimal(PRICE) for symbol in SYMBOLS}
+    prices = {symbol: Decimal(PRICE) for symbol in TRADED} | {"EURUSD": Decimal(EURO)}
     return outcomes, list(violations(ACCOUNT, await journal(database_url), prices))
+
+
+async def _publish_abroad(client: Client) -> None:
+    """A share in euros, priced like the others, and what a euro is, without a spread."""
+    request = market_data_service_pb2.PublishQuotesRequest()
+    request.quotes.add(symbol="SAP", bid=f"{PRICE - 1}.99", ask=f"{PRICE}.01")
+    request.quotes.add(symbol="EURUSD", bid=EURO, ask=EURO)
+    for quote in request.quotes:
+        quote.quote_time.FromNanoseconds(time.time_ns())
+    answer = await client.quotes.PublishQuotes(iter([request]), timeout=5)
+    assert answer.accepted_count == len(request.quotes)
 
 
 async def journal(database_url: str) -> list[JournalEntry]:
@@ -84,7 +116,7 @@ async def _submit_all(clients: list[Client], signals: int, seed: int) -> Counter
             decision = await client.submit(
                 f"c{seed}-{number}",
                 strategy_id=f"strategy-{draw.randrange(STRATEGIES):02d}",
-                symbol=draw.choice(SYMBOLS),
+                symbol=draw.choice(TRADED),
                 side=signal_pb2.Signal.BUY if buys else signal_pb2.Signal.SELL,
                 target_exposure=float(target),
                 timeout_s=30,

@@ -26,6 +26,7 @@ from tests.workload.scenario import (
 )
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.config.rulebook import read_rulebook
+from trade_engine.domain.clock import NS_PER_MS, rfc3339
 from trade_engine.domain.errors import EngineError
 from trade_engine.domain.limits_change import FileText
 from trade_engine.domain.market import Quote
@@ -52,6 +53,7 @@ tick = 0.01
 lot = 1
 currency = "USD"
 asset_class = "equity"
+working_orders = "REPLACE"
 
 [instruments.FB]
 tick = 0.05
@@ -72,6 +74,7 @@ lot = 1
 multiplier = 5
 currency = "USD"
 asset_class = "future"
+working_orders = "REPLACE"
 
 [instruments.MSFT]
 tick = 0.01
@@ -79,8 +82,19 @@ lot = 1
 currency = "USD"
 asset_class = "equity"
 restricted = true
+
+[instruments.SAP]
+tick = 0.02
+lot = 1
+currency = "EUR"
+asset_class = "equity"
+
+[fx.EURUSD]
+age_ms_max = 600_000
+band_bps_max = 1500
 """
-"""One of each kind; MSFT may only be looked at."""
+"""One of each kind, two whose working orders are replaced; MSFT may only be looked at, and SAP is
+in euros."""
 
 
 class WorkloadClock:
@@ -95,6 +109,27 @@ class WorkloadClock:
     def skip_to_next_day(self) -> None:
         """Move on to a minute past midnight UTC."""
         self._skipped_ns += DAY_NS - self() % DAY_NS + 60 * 10**9
+
+
+RAISE = """
+[raises.busy]
+limit = "order_notional_max"
+level = "default"
+value = {value}
+from = {begins}
+until = {ends}
+reason = "by plan"
+operator = "workload"
+"""
+
+
+def raise_toml(per_cent: int, now_ns: int) -> str:
+    """Twice the value of an order, from a moment on and for a moment."""
+    return RAISE.format(
+        value=400 * per_cent,
+        begins=rfc3339(now_ns + 100 * NS_PER_MS),
+        ends=rfc3339(now_ns + 400 * NS_PER_MS),
+    )
 
 
 def limits_toml(per_cent: int = 100) -> str:
@@ -211,7 +246,7 @@ class Player:
     async def _change_limits(self, per_cent: int) -> None:
         engine = next(self._replicas).engine
         command = UpdateLimitsCommand(
-            limits=_file(limits_toml(per_cent)),
+            limits=_file(limits_toml(per_cent) + raise_toml(per_cent, self._clock())),
             instruments=None,
             etag=(await engine.limits("")).change.etag,
             validate_only=False,

@@ -15,7 +15,9 @@ from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 
 ACCOUNT = "default"
-SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
+SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT", "SAP")
+RATE = "EURUSD"
+"""What converts SAP's euros; nothing is traded in it."""
 STRATEGIES = tuple(f"strategy-{number:02d}" for number in range(16))
 IN_A_ROW = 20
 """Signals that are submitted at once."""
@@ -79,6 +81,7 @@ def scenario(seed: int, signals: int) -> Iterator[Step]:
     """The steps of a workload of so many signals."""
     draw = random.Random(seed)
     prices = {symbol: Decimal(draw.randint(20, 400)) for symbol in SYMBOLS}
+    prices[RATE] = Decimal("1.1")
     halted: list[Scope] = []
     made = 0
     yield Quotes(dict(prices))
@@ -123,9 +126,10 @@ def _moved(draw: random.Random, prices: dict[str, Decimal]) -> Quotes:
     """A random walk in steps of at most one per cent; now and then a symbol falls silent."""
     for symbol, price in prices.items():
         moved = price * (10_000 + draw.randint(-100, 100)) / 10_000
-        prices[symbol] = max(moved, Decimal(5)).quantize(Decimal("0.01"))
-    silent = draw.choice(SYMBOLS) if draw.random() < 0.05 else ""
-    return Quotes({symbol: None if symbol == silent else prices[symbol] for symbol in SYMBOLS})
+        least, step = (Decimal("0.5"), "0.0001") if symbol == RATE else (Decimal(5), "0.01")
+        prices[symbol] = max(moved, least).quantize(Decimal(step))
+    silent = draw.choice((*SYMBOLS, RATE)) if draw.random() < 0.06 else ""
+    return Quotes({symbol: None if symbol == silent else prices[symbol] for symbol in prices})
 
 
 def _events(draw: random.Random, halted: list[Scope]) -> Iterator[Step]:

@@ -1,4 +1,4 @@
-"""Domain values into messages.
+"""Decisions, orders, quotes and positions into messages; see `control_answers` for the rest.
 
 Nested messages are given to protobuf as dicts, which it builds in place: half the cost of building
 and copying them. The checks of a decision, most of what it has, are filled in field by field, since
@@ -7,35 +7,24 @@ many of their fields are empty.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from trade_engine.domain.clock import NS_PER_S
 from trade_engine.domain.decision import CheckResult, Decision, Outcome, Passed
-from trade_engine.domain.difference import Difference
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.market import Quote
-from trade_engine.domain.money import optional_text, text
+from trade_engine.domain.money import ONE, ZERO, optional_text, text
 from trade_engine.domain.order import DeliveryState, Order, OrdStatus, OrdType, TimeInForce
 from trade_engine.domain.position import Position
 from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
-from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.execution.commands import (
-    AccountStatus,
     Answer,
-    BooksStatus,
-    CancelAllResult,
-    DayStatus,
-    EngineStatus,
-    FlattenResult,
-    HaltResult,
-    LimitsInForce,
-    LimitsUpdated,
-    ResumeResult,
+    SymbolTerms,
 )
 from trade_engine.portfolio.view import Portfolio
 from trade_engine.v1 import (
-    control_service_pb2,
     decision_pb2,
     market_data_service_pb2,
     order_pb2,
@@ -56,11 +45,13 @@ _DELIVERY = {
     each: order_pb2.DeliveryState.Value(f"DELIVERY_STATE_{each.name}") for each in DeliveryState
 }
 _EXEC_TYPE = {each: order_pb2.ExecType.Value(f"EXEC_TYPE_{each.name}") for each in ExecType}
-_TRADING_STATE = {
-    each: control_service_pb2.TradingState.Value(f"TRADING_STATE_{each.name}")
-    for each in TradingState
-}
 _FILLS = frozenset({ExecType.TRADE, ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL})
+
+
+def timestamp(instant_ns: int) -> Any:
+    """An instant as protobuf builds a Timestamp from it."""
+    seconds, nanos = divmod(instant_ns, NS_PER_S)
+    return {"seconds": seconds, "nanos": nanos}
 
 
 def decision_message(decision: Decision) -> decision_pb2.Decision:
@@ -104,7 +95,7 @@ def order_update(
     given: dict[str, Any] = {"execution_report": _report(report)} if report else {}
     return order_pb2.OrderUpdate(
         sequence=sequence,
-        event_time=_timestamp(recorded_at_ns),
+        event_time=timestamp(recorded_at_ns),
         order=_order(order),
         kind=kind,
         **given,
@@ -125,7 +116,7 @@ def snapshot_end(sequence: int, count: int) -> signal_service_pb2.StreamOrderUpd
 
 def heartbeat(head: int, now_ns: int) -> signal_service_pb2.StreamOrderUpdatesResponse:
     """A sign of life: everything up to `head` was sent."""
-    beat = signal_service_pb2.Heartbeat(head_sequence=head, time=_timestamp(now_ns))
+    beat = signal_service_pb2.Heartbeat(head_sequence=head, time=timestamp(now_ns))
     return signal_service_pb2.StreamOrderUpdatesResponse(heartbeat=beat)
 
 
@@ -138,33 +129,42 @@ def quote_message(quote: Quote) -> market_data_service_pb2.Quote:
         bid_size=optional_text(quote.bid_size),
         ask_size=optional_text(quote.ask_size),
         last=optional_text(quote.last),
-        quote_time=_timestamp(quote.time_ns),
+        quote_time=timestamp(quote.time_ns),
         source=quote.source,
     )
 
 
 def position_message(
-    account_id: str, position: Position, multiplier: Decimal, quote: Quote | None
+    account_id: str, position: Position, terms: SymbolTerms, quotes: Mapping[str, Quote]
 ) -> portfolio_pb2.Position:
-    """Translate a position, valued at the quote's reference price if it has one."""
-    mark = None if quote is None or quote.fault() else quote.reference
-    valued: dict[str, str] = {}
+    """Translate a position, valued at the reference prices of the quotes that there are."""
+    mark, rate = _reference(quotes, position.symbol), ONE
+    valued = {"currency": terms.currency}
     if mark is not None:
-        valued = {
-            "mark_price": text(mark),
-            "market_value": text(position.quantity * mark * multiplier),
-            "unrealized_pnl": text(position.unrealized_pnl(mark, multiplier)),
-        }
+        valued["mark_price"] = text(mark)
+    if terms.pair is not None:
+        price = _reference(quotes, terms.pair.symbol)
+        rate = ZERO if price is None else terms.pair.rate(price)
+        valued["fx_rate"] = text(rate) if rate else ""
+    if mark is not None and rate:
+        unit = terms.multiplier * rate
+        valued["market_value"] = text(position.quantity * mark * unit)
+        valued["unrealized_pnl"] = text(position.unrealized_pnl(mark, unit))
     return portfolio_pb2.Position(
         account_id=account_id,
         strategy_id=position.strategy_id,
         symbol=position.symbol,
         quantity=text(position.quantity),
-        avg_px=text(position.avg_px(multiplier)),
+        avg_px=text(position.avg_px(terms.multiplier)),
         realized_pnl=text(position.realized_pnl),
         fees=text(position.fees),
         **valued,
     )
+
+
+def _reference(quotes: Mapping[str, Quote], symbol: str) -> Decimal | None:
+    quote = quotes.get(symbol)
+    return None if quote is None or quote.fault() else quote.reference
 
 
 def portfolio_message(portfolio: Portfolio) -> portfolio_pb2.Portfolio:
@@ -180,131 +180,11 @@ def portfolio_message(portfolio: Portfolio) -> portfolio_pb2.Portfolio:
             )
             for symbol, held in sorted(portfolio.holdings.items())
         ],
-        as_of_time=_timestamp(portfolio.as_of_ns),
-    )
-
-
-def halt_message(result: HaltResult) -> control_service_pb2.HaltResponse:
-    """Translate how a halt ended."""
-    drained = control_service_pb2.HALT_RESULT_DRAINED
-    return control_service_pb2.HaltResponse(
-        result=drained if result.drained else control_service_pb2.HALT_RESULT_IN_DOUBT,
-        in_doubt_order_ids=result.in_doubt_order_ids,
-        canceled_order_ids=result.canceled_order_ids,
-        account_sequences=_sequences(result.sequences),
-    )
-
-
-def cancel_all_message(result: CancelAllResult) -> control_service_pb2.CancelAllOrdersResponse:
-    """The answer to CancelAllOrders."""
-    return control_service_pb2.CancelAllOrdersResponse(
-        canceled_order_ids=result.canceled_order_ids,
-        in_doubt_order_ids=result.in_doubt_order_ids,
-    )
-
-
-def flatten_message(result: FlattenResult) -> control_service_pb2.FlattenPositionsResponse:
-    """The answer to FlattenPositions."""
-    return control_service_pb2.FlattenPositionsResponse(
-        order_ids=[each.order.order_id for each in result.decisions if each.order is not None],
-        canceled_order_ids=result.canceled_order_ids,
-        refusals=[
-            control_service_pb2.FlattenRefusal(
-                account_id=each.signal.account_id,
-                strategy_id=each.signal.strategy_id,
-                symbol=each.signal.symbol,
-                signal_id=each.signal.signal_id,
-                message=each.message,
-            )
-            for each in result.decisions
-            if each.order is None
-        ],
-    )
-
-
-def resume_message(result: ResumeResult) -> control_service_pb2.ResumeResponse:
-    """Translate what a resume came to."""
-    return control_service_pb2.ResumeResponse(
-        account_sequences=_sequences(result.sequences),
-        remaining=[_scope_state(state) for state in result.remaining],
-    )
-
-
-def limits_message(limits: LimitsInForce) -> control_service_pb2.GetLimitsResponse:
-    """Translate the limits in force."""
-    change = limits.change
-    return control_service_pb2.GetLimitsResponse(
-        toml=limits.toml,
-        instruments_toml=limits.instruments_toml,
-        version=change.rulebook.version,
-        etag=change.etag,
-        operator=change.operator,
-        reason=change.reason,
-        change_time=_timestamp(change.changed_at_ns),
-    )
-
-
-def limits_updated_message(
-    updated: LimitsUpdated, *, validate_only: bool
-) -> control_service_pb2.UpdateLimitsResponse:
-    """Translate what became of a change of the limits, or would."""
-    return control_service_pb2.UpdateLimitsResponse(
-        version=updated.change.rulebook.version,
-        etag="" if validate_only else updated.change.etag,
-        differences=[
-            control_service_pb2.LimitDifference(
-                path=each.path, before=each.before, after=each.after
-            )
-            for each in updated.differences
-        ],
-        breaches=[
-            control_service_pb2.LimitBreach(
-                account_id=each.account_id,
-                scope=each.scope,
-                limit_name=each.limit_name,
-                source=each.source,
-                limit=text(each.limit),
-                observed=optional_text(each.observed),
-                order_ids=each.order_ids,
-            )
-            for each in updated.breaches
-        ],
-        account_sequences=_sequences(updated.sequences),
-    )
-
-
-def status_message(status: EngineStatus) -> control_service_pb2.GetStatusResponse:
-    """Translate how the engine stands."""
-    return control_service_pb2.GetStatusResponse(
-        version=status.version,
-        replica_id=status.replica_id,
-        accounts=[_account_status(each) for each in status.accounts],
-        stores=control_service_pb2.StoreHealth(postgres=status.postgres, redis=status.redis),
-    )
-
-
-def difference_message(difference: Difference) -> control_service_pb2.Difference:
-    """Translate a difference with a broker, or with the firm's books."""
-    at_ns = difference.accepted_at_ns
-    return control_service_pb2.Difference(
-        difference_id=difference.difference_id,
-        kind=difference.kind.value,
-        ours=difference.ours,
-        theirs=difference.theirs,
-        message=difference.message,
-        find_time=_timestamp(difference.found_at_ns),
-        accept_time=_timestamp(at_ns) if at_ns else None,
-        operator=difference.accepted_by,
-        reason=difference.accepted_because,
+        as_of_time=timestamp(portfolio.as_of_ns),
     )
 
 
 # ---- parts, as the dicts that protobuf builds from (its stubs know of messages only) --------
-
-
-def _timestamp(instant_ns: int) -> Any:
-    seconds, nanos = divmod(instant_ns, NS_PER_S)
-    return {"seconds": seconds, "nanos": nanos}
 
 
 def _decision(decision: Decision) -> Any:
@@ -315,7 +195,7 @@ def _decision(decision: Decision) -> Any:
         "signal_id": signal.signal_id,
         "sequence": decision.sequence,
         "outcome": _OUTCOME[decision.outcome],
-        "decide_time": _timestamp(decision.decided_at_ns),
+        "decide_time": timestamp(decision.decided_at_ns),
         "reasons": decision.reasons,
         "message": decision.message,
         "limits_version": decision.limits_version,
@@ -324,6 +204,14 @@ def _decision(decision: Decision) -> Any:
     if order is not None:
         doc["order_id"] = order.order_id
         doc["order"] = _order(order)
+    if (asked := decision.replacement) is not None:
+        doc["order_id"] = asked.order_id
+        doc["replacement"] = {
+            "cl_ord_id": asked.cl_ord_id,
+            "order_qty": text(asked.order_qty),
+            "limit_price": text(asked.price),
+            "cancels": asked.cancels,
+        }
     if sizing is not None:
         doc["sizing"] = {
             "reference_price": text(sizing.reference_price),
@@ -334,6 +222,8 @@ def _decision(decision: Decision) -> Any:
             "limit_price": text(sizing.limit_price),
             "order_notional": text(sizing.order_notional),
             "capped_by": sizing.capped_by,
+            "currency": sizing.currency,
+            "fx_rate": optional_text(sizing.fx_rate),
         }
     return doc
 
@@ -396,7 +286,7 @@ def _signal(signal: Signal) -> dict[str, Any]:
     if constraints:
         doc["constraints"] = constraints
     if signal.created_at_ns is not None:
-        doc["create_time"] = _timestamp(signal.created_at_ns)
+        doc["create_time"] = timestamp(signal.created_at_ns)
     return doc
 
 
@@ -420,8 +310,8 @@ def _order(order: Order) -> Any:
         "avg_px": text(order.avg_px),
         "broker": order.broker,
         "broker_order_id": order.broker_order_id,
-        "create_time": _timestamp(order.created_at_ns),
-        "update_time": _timestamp(order.updated_at_ns or order.created_at_ns),
+        "create_time": timestamp(order.created_at_ns),
+        "update_time": timestamp(order.updated_at_ns or order.created_at_ns),
         "text": order.text,
         "last_sequence": order.last_sequence,
     }
@@ -436,81 +326,6 @@ def _report(report: ExecutionReport) -> dict[str, Any]:
         "last_px": optional_text(report.last_px) if is_fill else "",
         "exec_ref_id": report.exec_ref_id,
         "commission": text(report.commission) if is_fill else "",
-        "transact_time": _timestamp(report.transact_time_ns),
+        "transact_time": timestamp(report.transact_time_ns),
         "text": report.text,
     }
-
-
-def _sequences(sequences: dict[str, int]) -> list[control_service_pb2.AccountSequence]:
-    return [
-        control_service_pb2.AccountSequence(account_id=account_id, sequence=sequences[account_id])
-        for account_id in sorted(sequences)
-    ]
-
-
-def _scope(scope: Scope) -> control_service_pb2.Scope:
-    match scope.kind:
-        case ScopeKind.GLOBAL:
-            everything: dict[str, Any] = {"global": True}  # a keyword: no argument by that name
-            return control_service_pb2.Scope(**everything)
-        case ScopeKind.ACCOUNT:
-            return control_service_pb2.Scope(account_id=scope.scope_id)
-        case ScopeKind.STRATEGY:
-            return control_service_pb2.Scope(strategy_id=scope.scope_id)
-        case ScopeKind.SYMBOL:
-            return control_service_pb2.Scope(symbol=scope.scope_id)
-
-
-def _scope_state(state: ScopeState) -> control_service_pb2.ScopeState:
-    return control_service_pb2.ScopeState(
-        scope=_scope(state.scope),
-        state=_TRADING_STATE[state.state],
-        reason=state.reason,
-        operator=state.operator,
-        set_time=_timestamp(state.set_at_ns),
-    )
-
-
-def _account_status(status: AccountStatus) -> control_service_pb2.AccountStatus:
-    return control_service_pb2.AccountStatus(
-        account_id=status.account_id,
-        trading_state=_TRADING_STATE[status.trading_state],
-        scope_states=[_scope_state(state) for state in status.scope_states],
-        sequence=status.sequence,
-        redis_sequence=status.redis_sequence,
-        gate_open=status.gate_open,
-        gate_reason=status.gate_reason,
-        open_orders=status.open_orders,
-        in_doubt_orders=status.in_doubt_orders,
-        queued_orders=status.queued_orders,
-        cash=optional_text(status.cash),
-        equity=optional_text(status.equity),
-        realized_pnl=optional_text(status.realized_pnl),
-        unrealized_pnl=optional_text(status.unrealized_pnl),
-        gross_exposure=optional_text(status.gross_exposure),
-        limits_version=status.limits_version,
-        broker=status.broker,
-        sender=status.sender,
-        differences=[difference_message(each) for each in status.differences],
-        day=_day(status.day) if status.day else None,
-        books=_books(status.books) if status.books else None,
-    )
-
-
-def _day(day: DayStatus) -> control_service_pb2.AccountDay:
-    return control_service_pb2.AccountDay(
-        session=day.session,
-        end_time=_timestamp(day.ends_ns),
-        start_equity=optional_text(day.start_equity),
-        profit_and_loss=optional_text(day.profit_and_loss),
-        peak_equity=optional_text(day.peak_equity),
-        drawdown=optional_text(day.drawdown),
-    )
-
-
-def _books(books: BooksStatus) -> control_service_pb2.AccountBooks:
-    return control_service_pb2.AccountBooks(
-        fault=books.fault,
-        as_of_time=_timestamp(books.as_of_ns) if books.as_of_ns else None,
-        differences=[difference_message(each) for each in books.differences],
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Protocol
 
 from trade_engine.domain.decision import Decision
@@ -24,6 +23,7 @@ from trade_engine.execution.commands import (
     LimitsUpdated,
     ResumeCommand,
     ResumeResult,
+    SymbolTerms,
     UpdateLimitsCommand,
 )
 from trade_engine.execution.ports import RecordQueries, RequestLedger
@@ -133,8 +133,8 @@ class EnginePort(Protocol):
     async def quotes(self, symbols: list[str]) -> dict[str, Quote]:
         """The last quotes of these symbols; unknown ones are absent."""
 
-    def multiplier(self, symbol: str) -> Decimal:
-        """What one unit of the symbol at price 1 is worth, in its currency."""
+    def symbol_terms(self, account_id: str, symbol: str) -> SymbolTerms:
+        """What it takes to value an account's position in a symbol."""
 
     def account_known(self, account_id: str) -> bool:
         """Whether this engine trades for the account."""

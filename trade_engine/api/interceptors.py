@@ -197,24 +197,29 @@ class Surroundings:
 
     async def _fail(self, rpc: str, error: BaseException, context: Context, took_s: float) -> Never:
         """End the call with the error's status; always raises."""
-        if isinstance(error, asyncio.CancelledError):
-            if current_task().cancelling():
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                if current_task().cancelling():
+                    self._count(rpc, grpc.StatusCode.CANCELLED.name, took_s, "the client hung up")
+                    raise error
+                told: EngineError = _shutting_down()
+            elif isinstance(error, EngineError):
+                told = error
+            elif isinstance(error, grpc.aio.InternalError):
+                # gRPC's word for a call that it can neither write to nor read from any more.
                 self._count(rpc, grpc.StatusCode.CANCELLED.name, took_s, "the client hung up")
+                raise asyncio.CancelledError from error
+            elif isinstance(error, Exception):
+                told = self.incident(rpc, error)
+            else:
                 raise error
-            told: EngineError = _shutting_down()
-        elif isinstance(error, EngineError):
-            told = error
-        elif isinstance(error, grpc.aio.InternalError):
-            # gRPC's word for a call that it can neither write to nor read from any more.
-            self._count(rpc, grpc.StatusCode.CANCELLED.name, took_s, "the client hung up")
-            raise asyncio.CancelledError from error
-        elif isinstance(error, Exception):
-            told = self.incident(rpc, error)
-        else:
-            raise error
-        status = rpc_status.to_status(status_of(told))
-        self._count(rpc, status.code.name, took_s, told.message)
-        await context.abort_with_status(status)
+            status = rpc_status.to_status(status_of(told))
+            self._count(rpc, status.code.name, took_s, told.message)
+            await context.abort_with_status(status)
+        finally:
+            # Raised on, it holds this frame by its traceback, and all that was to be sent below it:
+            # that must not wait for the collector.
+            del error
 
     def _count(self, rpc: str, code: str, took_s: float, message: str) -> None:
         self._metrics.calls.labels(rpc, code).inc()

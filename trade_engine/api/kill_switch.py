@@ -8,18 +8,17 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from trade_engine.api import answers, convert
+from trade_engine.api import answers, control_answers, control_requests
 from trade_engine.api.accounts import known
 from trade_engine.api.auth import Caller
-from trade_engine.api.convert import Reader
 from trade_engine.api.engine import EnginePort
 from trade_engine.api.in_flight import InFlight
 from trade_engine.api.interceptors import Context
 from trade_engine.api.once import once
 from trade_engine.api.pages import Page
+from trade_engine.api.reading import Reader, optional_id, optional_symbol
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.market import Quote
-from trade_engine.domain.position import Position
 from trade_engine.domain.signal import checked_id
 from trade_engine.domain.trading_state import Scope, ScopeKind
 from trade_engine.v1 import control_service_pb2 as pb
@@ -38,11 +37,11 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
 
     async def Halt(self, request: pb.HaltRequest, context: Context) -> pb.HaltResponse:
         """Stop trading in a scope."""
-        command = convert.halt_of(request, self._caller.name)
+        command = control_requests.halt_of(request, self._caller.name)
         self._known(command.scope)
 
         async def halt() -> pb.HaltResponse:
-            return answers.halt_message(await self._engine.halt(command))
+            return control_answers.halt_message(await self._engine.halt(command))
 
         return await self._in_flight.finish(
             once(
@@ -58,11 +57,11 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
 
     async def Resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
         """Let a scope trade again."""
-        command = convert.resume_of(request, self._caller.name)
+        command = control_requests.resume_of(request, self._caller.name)
         self._known(command.scope)
 
         async def resume() -> pb.ResumeResponse:
-            return answers.resume_message(await self._engine.resume(command))
+            return control_answers.resume_message(await self._engine.resume(command))
 
         return await self._once(request, pb.ResumeResponse, resume)
 
@@ -71,12 +70,16 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
     ) -> pb.AcceptDifferenceResponse:
         """Take a difference with the broker as it is."""
         caller = self._caller
-        command = convert.accept_difference_of(request, caller.default_account, caller.name)
+        command = control_requests.accept_difference_of(
+            request, caller.default_account, caller.name
+        )
         known(self._engine, command.account_id)
 
         async def accept() -> pb.AcceptDifferenceResponse:
             accepted = await self._engine.accept_difference(command)
-            return pb.AcceptDifferenceResponse(difference=answers.difference_message(accepted))
+            return pb.AcceptDifferenceResponse(
+                difference=control_answers.difference_message(accepted)
+            )
 
         return await self._once(request, pb.AcceptDifferenceResponse, accept)
 
@@ -85,11 +88,11 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
     ) -> pb.GetStatusResponse:
         """Tell how the engine stands."""
         fields = Reader()
-        account_id = fields.read(convert.optional_id, request.account_id, "account_id")
+        account_id = fields.read(optional_id, request.account_id, "account_id")
         fields.done()
         if account_id:
             known(self._engine, account_id)
-        return answers.status_message(await self._engine.status(account_id))
+        return control_answers.status_message(await self._engine.status(account_id))
 
     async def ListPositions(
         self, request: pb.ListPositionsRequest, context: Context
@@ -99,8 +102,8 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
         account_id = fields.read(
             checked_id, request.account_id or self._caller.default_account, "account_id"
         )
-        strategy_id = fields.read(convert.optional_id, request.strategy_id, "strategy_id")
-        symbol = fields.read(convert.optional_symbol, request.symbol, "symbol")
+        strategy_id = fields.read(optional_id, request.strategy_id, "strategy_id")
+        symbol = fields.read(optional_symbol, request.symbol, "symbol")
         page = Page(fields, request, ("positions", account_id, strategy_id, symbol), (str, str))
         fields.done()
         known(self._engine, account_id)
@@ -108,16 +111,13 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
             account_id, strategy_id, symbol, page.position, page.fetch
         )
         shown, token = page.cut(found, lambda position: (position.strategy_id, position.symbol))
-        quotes = await self._quotes(shown)
+        terms = [self._engine.symbol_terms(account_id, each.symbol) for each in shown]
+        wanted = {each.symbol for each in shown} | {each.pair.symbol for each in terms if each.pair}
+        quotes = await self._quotes(sorted(wanted))
         return pb.ListPositionsResponse(
             positions=[
-                answers.position_message(
-                    account_id,
-                    position,
-                    self._engine.multiplier(position.symbol),
-                    quotes.get(position.symbol),
-                )
-                for position in shown
+                answers.position_message(account_id, position, of_symbol, quotes)
+                for position, of_symbol in zip(shown, terms, strict=True)
             ],
             next_page_token=token,
         )
@@ -126,11 +126,11 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
         self, request: pb.CancelAllOrdersRequest, context: Context
     ) -> pb.CancelAllOrdersResponse:
         """Cancel every open order of a scope; its trading state stays as it is."""
-        command = convert.cancel_all_of(request, self._caller.name)
+        command = control_requests.cancel_all_of(request, self._caller.name)
         self._known(command.scope)
 
         async def cancel_all() -> pb.CancelAllOrdersResponse:
-            return answers.cancel_all_message(await self._engine.cancel_all(command))
+            return control_answers.cancel_all_message(await self._engine.cancel_all(command))
 
         return await self._once(request, pb.CancelAllOrdersResponse, cancel_all)
 
@@ -138,11 +138,11 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
         self, request: pb.FlattenPositionsRequest, context: Context
     ) -> pb.FlattenPositionsResponse:
         """Close every position of a scope, by orders that pass the checks of reducing ones."""
-        command = convert.flatten_of(request, self._caller.name)
+        command = control_requests.flatten_of(request, self._caller.name)
         self._known(command.scope)
 
         async def flatten() -> pb.FlattenPositionsResponse:
-            return answers.flatten_message(await self._engine.flatten(command))
+            return control_answers.flatten_message(await self._engine.flatten(command))
 
         return await self._once(request, pb.FlattenPositionsResponse, flatten)
 
@@ -151,19 +151,19 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
     ) -> pb.GetLimitsResponse:
         """Answer with the limits in force."""
         fields = Reader()
-        account_id = fields.read(convert.optional_id, request.account_id, "account_id")
+        account_id = fields.read(optional_id, request.account_id, "account_id")
         fields.done()
         if account_id:
             known(self._engine, account_id)
-        return answers.limits_message(await self._engine.limits(account_id))
+        return control_answers.limits_message(await self._engine.limits(account_id))
 
     async def UpdateLimits(
         self, request: pb.UpdateLimitsRequest, context: Context
     ) -> pb.UpdateLimitsResponse:
         """Replace the limits, or tell what that would do."""
-        command = convert.update_limits_of(request, self._caller.name)
+        command = control_requests.update_limits_of(request, self._caller.name)
         updated = await self._in_flight.finish(self._engine.update_limits(command))
-        return answers.limits_updated_message(updated, validate_only=command.validate_only)
+        return control_answers.limits_updated_message(updated, validate_only=command.validate_only)
 
     async def _once(
         self, request: Message, answer_type: type[M], act: Callable[[], Awaitable[M]]
@@ -177,9 +177,8 @@ class ControlService(control_service_pb2_grpc.ControlServiceServicer):
         if scope.kind is ScopeKind.ACCOUNT:
             known(self._engine, scope.scope_id)
 
-    async def _quotes(self, positions: list[Position]) -> dict[str, Quote]:
-        """The quotes of some positions; none while the quote store is down: values stay empty."""
-        symbols = sorted({position.symbol for position in positions})
+    async def _quotes(self, symbols: list[str]) -> dict[str, Quote]:
+        """The quotes of some symbols; none while the quote store is down: values stay empty."""
         try:
             return await self._engine.quotes(symbols) if symbols else {}
         except StoreUnavailable:

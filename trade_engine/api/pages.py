@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import orjson
 
-from trade_engine.api.convert import Reader
+from trade_engine.api.reading import Reader
 from trade_engine.domain.errors import InvalidField
 
 Item = TypeVar("Item")

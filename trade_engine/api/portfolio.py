@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from trade_engine.api.accounts import known
 from trade_engine.api.answers import portfolio_message
-from trade_engine.api.convert import Reader
 from trade_engine.api.engine import EnginePort
 from trade_engine.api.interceptors import Context
+from trade_engine.api.reading import Reader
 from trade_engine.domain.signal import checked_id
 from trade_engine.v1 import portfolio_service_pb2 as pb
 from trade_engine.v1 import portfolio_service_pb2_grpc

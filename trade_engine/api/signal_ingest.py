@@ -15,13 +15,19 @@ from typing import cast
 from trade_engine.api import answers, convert
 from trade_engine.api.accounts import known
 from trade_engine.api.auth import Caller
-from trade_engine.api.convert import Reader
 from trade_engine.api.engine import EnginePort, Finder
 from trade_engine.api.in_flight import InFlight
 from trade_engine.api.interceptors import Context
 from trade_engine.api.once import once
 from trade_engine.api.order_updates import OrderUpdateHub
 from trade_engine.api.pages import Page
+from trade_engine.api.reading import (
+    Reader,
+    after_sequence,
+    optional_id,
+    optional_reason,
+    optional_symbol,
+)
 from trade_engine.api.signal_stream import SignalStream
 from trade_engine.api.update_batch import UpdateFilter
 from trade_engine.domain.errors import EngineError, NotFound
@@ -101,8 +107,8 @@ class SignalService(signal_service_pb2_grpc.SignalServiceServicer):
         fields = Reader()
         account_id = self._account(fields, request.account_id)
         which = DecisionFilter(
-            strategy_id=fields.read(convert.optional_id, request.strategy_id, "strategy_id"),
-            symbol=fields.read(convert.optional_symbol, request.symbol, "symbol"),
+            strategy_id=fields.read(optional_id, request.strategy_id, "strategy_id"),
+            symbol=fields.read(optional_symbol, request.symbol, "symbol"),
             outcome=fields.read(convert.outcome_filter, request.outcome, "outcome"),
         )
         page = Page(fields, request, ("decisions", account_id, which), (int,))
@@ -135,8 +141,8 @@ class SignalService(signal_service_pb2_grpc.SignalServiceServicer):
         fields = Reader()
         account_id = self._account(fields, request.account_id)
         which = OrderFilter(
-            strategy_id=fields.read(convert.optional_id, request.strategy_id, "strategy_id"),
-            symbol=fields.read(convert.optional_symbol, request.symbol, "symbol"),
+            strategy_id=fields.read(optional_id, request.strategy_id, "strategy_id"),
+            symbol=fields.read(optional_symbol, request.symbol, "symbol"),
             open_only=request.open_only,
         )
         page = Page(fields, request, ("orders", account_id, which), (int, str))
@@ -155,8 +161,8 @@ class SignalService(signal_service_pb2_grpc.SignalServiceServicer):
         fields = Reader()
         account_id = self._account(fields, request.account_id)
         order_id = fields.read(checked_id, request.order_id, "order_id")
-        request_id = fields.read(convert.optional_id, request.request_id, "request_id")
-        reason = fields.read(convert.optional_reason, request.reason, "reason")
+        request_id = fields.read(optional_id, request.request_id, "request_id")
+        reason = fields.read(optional_reason, request.reason, "reason")
         fields.done()
         known(self._engine, account_id)
 
@@ -177,12 +183,12 @@ class SignalService(signal_service_pb2_grpc.SignalServiceServicer):
         fields = Reader()
         account_id = self._account(fields, request.account_id)
         which = UpdateFilter(
-            fields.read(convert.optional_id, request.strategy_id, "strategy_id"),
-            fields.read(convert.optional_symbol, request.symbol, "symbol"),
+            fields.read(optional_id, request.strategy_id, "strategy_id"),
+            fields.read(optional_symbol, request.symbol, "symbol"),
         )
         after: int | None = None
         if request.HasField("after_sequence"):
-            after = fields.read(convert.after_sequence, request.after_sequence, "after_sequence")
+            after = fields.read(after_sequence, request.after_sequence, "after_sequence")
         fields.done()
         known(self._engine, account_id)
         async with aclosing(self._hub.follow(account_id, which, after)) as responses:

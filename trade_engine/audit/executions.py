@@ -23,6 +23,8 @@ class Counted:
     last_qty: Decimal
     last_px: Decimal
     commission: Decimal
+    fx_rate: Decimal | None = None
+    """At what its money was booked; a correction is booked at the same."""
 
     def amend(self, report: ExecutionReport) -> None:
         """Bust it, or take over the numbers that a correction states."""
@@ -53,9 +55,10 @@ class Executions:
         position: tuple[str, str],
         side: Side,
         report: ExecutionReport,
+        fx_rate: Decimal | None,
     ) -> Counted:
         """An execution is told; busts and corrections that came before it apply at once."""
-        made = Counted(side, report.last_qty, report.last_px or ZERO, report.commission)
+        made = Counted(side, report.last_qty, report.last_px or ZERO, report.commission, fx_rate)
         self._of[position].append(made)
         self._settle(broker, order_id, report.exec_id, made)
         return made

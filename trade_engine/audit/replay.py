@@ -9,7 +9,7 @@ import orjson
 
 from trade_engine.audit.chain import canonical
 from trade_engine.audit.findings import UNREADABLE, Findings
-from trade_engine.domain.decision import Decision
+from trade_engine.domain.decision import Checks, Decision
 from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.domain.rulebook import Rulebook
 
@@ -26,11 +26,11 @@ class Replay:
         self._rulebooks: dict[str, Rulebook] = {}
 
     def take(self, entry: JournalEntry) -> None:
-        """Look at the next entry; only rulebooks and decisions matter."""
+        """Look at the next entry; only rulebooks and decisions matter. One unread is a finding."""
         try:
             self._take(entry)
         except UNREADABLE as error:
-            self.findings.add(entry.sequence, f"the payload cannot be read: {error!r}")
+            self.findings.add(entry.sequence, f"the entry cannot be read: {error!r}")
 
     def _take(self, entry: JournalEntry) -> None:
         if entry.kind is EntryKind.LIMITS_CHANGED:
@@ -43,6 +43,8 @@ class Replay:
     def _compare(self, entry: JournalEntry) -> None:
         payload = orjson.loads(entry.payload)
         recorded = payload["decision"]
+        # Once every check was written in full.
+        recorded["checks"] = Checks.from_json(recorded["checks"]).to_json()
         rulebook = self._rulebooks.get(recorded["limits_version"])
         if rulebook is None:
             version = recorded["limits_version"]

@@ -1,7 +1,8 @@
 """Verification: the chain holds, and the tables say what the journal says.
 
 The journal is walked from its first entry: sequences dense, each hash recomputed, every order
-preceded by a decision that approved it, every fill booked again into positions and cash. What
+preceded by a decision that approved it, every decision made by the limits in force and on what its
+strategy had done (`grounds`), every fill booked again into positions and cash. What
 comes out is compared with the account, its orders, fills and positions as the tables have them.
 """
 
@@ -16,15 +17,16 @@ import orjson
 from trade_engine.audit.chain import entry_hash
 from trade_engine.audit.executions import Counted, Executions
 from trade_engine.audit.findings import UNREADABLE, Findings
+from trade_engine.audit.grounds import Grounds
 from trade_engine.domain.account import GENESIS_HASH, AccountState, scope_state_from_json
-from trade_engine.domain.activity import Activity
 from trade_engine.domain.day import Day, day_after
 from trade_engine.domain.difference import Difference, DifferenceKind
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
-from trade_engine.domain.money import ONE, ZERO, text
+from trade_engine.domain.money import ONE, ZERO, optional, text
 from trade_engine.domain.order import Order, order_id_for
 from trade_engine.domain.position import Position
+from trade_engine.domain.replacement import Terms
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
@@ -44,8 +46,8 @@ class Booked(Protocol):
         ...
 
 
-Book = Callable[[Position, Side, Decimal, Decimal, Decimal, Decimal], Booked]
-"""The ledger: position, side, quantity, price, commission, multiplier."""
+Book = Callable[[Position, Side, Decimal, Decimal, Decimal, Decimal, Decimal | None], Booked]
+"""The ledger: position, side, quantity, price, commission, multiplier, rate of exchange."""
 
 
 class Verification:
@@ -60,9 +62,8 @@ class Verification:
         self._cash = ZERO
         self._realized_pnl = ZERO
         self._fees = ZERO
-        self._limits_version = ""
         self._day = Day()
-        self._activity = Activity()
+        self._grounds = Grounds(self.findings)
         self._trading: dict[Scope, ScopeState] = {}
         self._differences: dict[str, Difference] = {}
         self._books_differences: dict[str, Difference] = {}
@@ -72,16 +73,18 @@ class Verification:
         self._executions: set[tuple[str, str]] = set()
         self._counted = Executions()
         self._multipliers: dict[str, Decimal] = {}
+        self._currencies: dict[str, str] = {}
         self._signals: set[str] = set()
+        self._replacements: dict[str, dict[str, Any]] = {}
 
     def take(self, entry: JournalEntry) -> None:
-        """Check the next entry and fold it."""
+        """Check the next entry and fold it; one that cannot be read is a finding."""
         self.findings.count("entries")
-        self._check_chain(entry)
         try:
+            self._check_chain(entry)
             self._fold(entry, orjson.loads(entry.payload))
         except UNREADABLE as error:
-            self.findings.add(entry.sequence, f"the payload cannot be read: {error!r}")
+            self.findings.add(entry.sequence, f"the entry cannot be read: {error!r}")
 
     def _fold(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
         match entry.kind:
@@ -89,9 +92,12 @@ class Verification:
                 self._cash = Decimal(payload["opening_cash"])
             case EntryKind.LIMITS_CHANGED:
                 rulebook = Rulebook.from_json(payload)
-                self._limits_version = rulebook.version
+                self._grounds.take_limits(entry, payload, rulebook)
                 self._multipliers |= {
                     each.symbol: each.multiplier for each in rulebook.instruments.values()
+                }
+                self._currencies |= {
+                    each.symbol: each.currency for each in rulebook.instruments.values()
                 }
             case EntryKind.DECISION:
                 self._take_decision(entry, payload)
@@ -99,6 +105,8 @@ class Verification:
                 EntryKind.DELIVERY
                 | EntryKind.CANCEL_REQUESTED
                 | EntryKind.CANCEL_REJECTED
+                | EntryKind.REPLACE_REQUESTED
+                | EntryKind.REPLACE_REJECTED
                 | EntryKind.EXECUTION
             ):
                 self._take_order(entry, payload)
@@ -106,14 +114,14 @@ class Verification:
                 trading = scope_state_from_json(payload["state"])
                 self._trading.pop(trading.scope, None)
                 if trading.state is TradingState.ACTIVE:
-                    self._activity.enable(trading.scope)
+                    self._grounds.enable(trading.scope)
                 else:
                     self._trading[trading.scope] = trading
                 self._day.excused = payload.get("excused", self._day.excused)
             case EntryKind.DAY_ROLL:
                 self._take_roll(entry, payload)
             case EntryKind.EQUITY_MARKED:
-                self._day.mark(self._equity(payload["prices"]))
+                self._day.mark(self._equity(payload))
                 self._check_day(entry, payload)
             case EntryKind.RECONCILIATION:
                 found = map(Difference.from_json, payload["differences"])
@@ -152,12 +160,9 @@ class Verification:
         ):
             if tabled_sum != folded_sum:
                 add(0, f"{name} is {text(tabled_sum)}, the fills make it {text(folded_sum)}")
-        if state.limits_version != self._limits_version:
-            add(0, f"limits_version is {state.limits_version}, not {self._limits_version}")
+        self._grounds.compare(state)
         if state.day != self._day:
             add(0, "the day is not what the journal's rolls and marks make it")
-        if state.activity.executions != self._activity.executions:
-            add(0, "the strategies' executions are not the orders since each was last enabled")
         if state.trading != self._trading:
             add(0, "the trading states are not what was last set")
         if state.differences != self._differences:
@@ -181,6 +186,7 @@ class Verification:
             self.findings.add(entry.sequence, f"sequence {expected} is missing before this entry")
         if entry.prev_hash != self._hash:
             self.findings.add(entry.sequence, "prev_hash is not the hash of the entry before")
+        self._sequence, self._hash = entry.sequence, entry.hash
         digest = entry_hash(
             self._account_id,
             entry.sequence,
@@ -191,7 +197,6 @@ class Verification:
         )
         if digest != entry.hash:
             self.findings.add(entry.sequence, "the content does not have the recorded hash")
-        self._sequence, self._hash = entry.sequence, entry.hash
 
     def _take_decision(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
         decision = payload["decision"]
@@ -199,28 +204,42 @@ class Verification:
         if signal_id in self._signals:
             self.findings.add(entry.sequence, f"signal {signal_id} is decided a second time")
         self._signals.add(signal_id)
-        if (decision["outcome"] == "APPROVED") != (decision["order"] is not None):
+        replacement = decision.get("replacement")
+        approved = (decision["order"] is not None) + (replacement is not None)
+        if approved != (decision["outcome"] == "APPROVED"):
             self.findings.add(entry.sequence, "approval and order do not go together")
+        if replacement is not None:
+            self._take_replacement(entry, decision["signal"], Terms.from_json(replacement))
         if decision["order"] is not None:
             self.findings.count("orders")
             order_id = decision["order"]["order_id"]
             if order_id != order_id_for(self._account_id, signal_id):
                 self.findings.add(entry.sequence, f"order {order_id} is not signal {signal_id}'s")
             self._orders[order_id] = decision["order"]
-            if "standing" in payload["context"]["view"]:
-                self._count_execution(Order.from_json(decision["order"]))
+        self._grounds.take_decision(entry, payload)
 
-    def _count_execution(self, order: Order) -> None:
-        """Journals from before strategies were counted have none to count."""
-        self._activity.approve(
-            order.strategy_id, order.symbol, order.side, order.order_qty, order.created_at_ns, 0
-        )
+    def _take_replacement(self, entry: JournalEntry, signal: dict[str, Any], terms: Terms) -> None:
+        """New terms are for an order of the same strategy, on the same side of the same symbol."""
+        self.findings.count("replacements")
+        order = self._orders.get(terms.order_id, {})
+        if any(order.get(name) != signal[name] for name in ("strategy_id", "symbol", "side")):
+            self.findings.add(
+                entry.sequence, f"order {terms.order_id} is not one that this signal may replace"
+            )
+        if not terms.cancels:
+            self._replacements[signal["signal_id"]] = terms.to_json()
 
     def _take_order(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
         order = payload["order"]
         if order["order_id"] not in self._orders:
             self.findings.add(entry.sequence, f"order {order['order_id']} was never approved")
         self._orders[order["order_id"]] = order
+        if entry.kind is EntryKind.REPLACE_REQUESTED:
+            asked = self._replacements.get(payload["signal_id"])
+            if asked is None or asked != payload["replacement"]:
+                self.findings.add(
+                    entry.sequence, f"these terms of order {order['order_id']} were never approved"
+                )
         if "report" not in payload:
             return
         report = ExecutionReport.from_json(payload["report"])
@@ -237,7 +256,7 @@ class Verification:
             before, session["name"], session["closes_ns"], self._realized_pnl, self._fees
         )
         if not payload["missing"]:
-            self._day.mark(self._equity(payload["prices"]))
+            self._day.mark(self._equity(payload))
         self._check_day(entry, payload)
 
     def _take_books(self, entry: JournalEntry, payload: dict[str, Any]) -> None:
@@ -266,13 +285,20 @@ class Verification:
         if self._day.to_json() != payload["day"]:
             self.findings.add(entry.sequence, "the day is not what positions and prices make it")
 
-    def _equity(self, prices: dict[str, str]) -> Decimal:
-        """Cash, and what is held at these prices; one that is missing is a LookupError."""
+    def _equity(self, payload: dict[str, Any]) -> Decimal:
+        """Cash, and what is held at its prices; one that is missing is a LookupError.
+
+        rates are there where money of other currencies was held.
+        """
+        prices, rates = payload["prices"], payload.get("rates", {})
         held: dict[str, Decimal] = {}
         for (_, symbol), position in self._positions.items():
             held[symbol] = held.get(symbol, ZERO) + position.quantity
         values = (
-            quantity * Decimal(prices[symbol]) * self._multipliers.get(symbol, ONE)
+            quantity
+            * Decimal(prices[symbol])
+            * self._multipliers.get(symbol, ONE)
+            * Decimal(rates.get(self._currencies.get(symbol, ""), ONE))
             for symbol, quantity in held.items()
             if quantity
         )
@@ -287,15 +313,19 @@ class Verification:
             self.findings.add(entry.sequence, f"execution {report.exec_id} is booked a second time")
         self._executions.add(execution)
         key = (order.strategy_id, order.symbol)
-        counted = self._counted.take(payload["broker"], order.order_id, key, order.side, report)
+        fx_rate = optional(payload.get("fx_rate"))
+        counted = self._counted.take(
+            payload["broker"], order.order_id, key, order.side, report, fx_rate
+        )
         position = self._positions.setdefault(key, Position(*key))
         if counted.last_qty:
             booked = self._book_one(position, counted)
             self._cash += booked.cash_change
             self._realized_pnl += booked.realized_pnl
-            self._fees += counted.commission
+            rate = ONE if fx_rate is None else fx_rate
+            self._fees += counted.commission * rate
             multiplier = self._multipliers.get(order.symbol, ONE)
-            self._day.traded += abs(counted.last_qty * counted.last_px) * multiplier
+            self._day.traded += abs(counted.last_qty * counted.last_px) * multiplier * rate
         self._check_booked(entry, payload, position)
         self._check_filled(entry, order, counted.last_qty)
 
@@ -317,6 +347,8 @@ class Verification:
         for name in ("quantity", "cost", "realized_pnl", "fees"):
             moved = getattr(after, name) - getattr(before, name)
             setattr(position, name, getattr(position, name) + moved)
+        if position.local_cost is not None:
+            position.local_cost += (after.local_cost or ZERO) - (before.local_cost or ZERO)
         self._realized_pnl += after.realized_pnl - before.realized_pnl
         self._fees += after.fees - before.fees
         self._cash += _cash_moved(after) - _cash_moved(before)
@@ -338,6 +370,7 @@ class Verification:
             counted.last_px,
             counted.commission,
             self._multipliers.get(position.symbol, ONE),
+            counted.fx_rate,
         )
 
     def _check_booked(

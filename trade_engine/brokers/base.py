@@ -9,6 +9,8 @@
   the outcome is not known. NOT_SENT means that nothing of it will ever arrive.
 - Reports of an order come in the venue's order, and again until the sink returns: also after a
   restart. An exec_id always names the same execution.
+- A request to replace is handed over once, like an order: a copy changes nothing. A REPLACED
+  or a refusal follows, under its own ClOrdID; new terms never undo a fill.
 - A cancel of an order that is not open changes nothing, and reports nothing.
 - An account that is not open is neither traded nor listened to: `send` and `cancel` answer
   NOT_SENT for it, and `query` raises.

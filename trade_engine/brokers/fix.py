@@ -26,6 +26,7 @@ from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import ApprovedOrder, Order
+from trade_engine.domain.replacement import ApprovedReplacement
 from trade_engine.execution.observer import UNOBSERVED, Observer
 from trade_engine.execution.ports import BrokerOrder, Delivery, ReportSink
 
@@ -42,6 +43,7 @@ class FixBroker:
     """The adapter of one FIX session; see `base` for what it promises."""
 
     remembers_all = True  # see above: absent from `query` is proof
+    can_replace = False
 
     def __init__(self, config: FixConfig, *, clock: Clock, observer: Observer = UNOBSERVED) -> None:
         self.name = config.name
@@ -185,6 +187,10 @@ class FixBroker:
             _log.warning("FIX %s: a cancel is in doubt: %r", self.name, error)
             return Delivery.IN_DOUBT
         return Delivery.SENT
+
+    async def replace(self, asked: Sequence[ApprovedReplacement]) -> list[Delivery]:
+        """Not sent: signals for orders of these venues add."""
+        return [Delivery.NOT_SENT] * len(asked)
 
     async def query(self, account_id: str, cl_ord_ids: Sequence[str]) -> dict[str, BrokerOrder]:
         """What the venue and the store know of these orders; an absent one never arrived.

@@ -9,6 +9,7 @@ SOH = b"\x01"
 # Message types.
 HEARTBEAT = "0"
 TEST_REQUEST = "1"
+RESEND_REQUEST = "2"
 REJECT = "3"
 SEQUENCE_RESET = "4"
 LOGOUT = "5"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from fixcore.application import Application
 from fixcore.log.base import Log
@@ -67,6 +68,7 @@ class FixSession:
         self._away_is_told = False
         self._stopping = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
         callbacks = _Callbacks(self, receive, config)
         self._session = _GuardedSession(config, store, callbacks, self.refuse)
         self._running: asyncio.Task[None] | None = None
@@ -215,12 +217,22 @@ class FixSession:
             self._session.announce_reset(wanted=False)
         self._catching_up = asyncio.create_task(self._catch_up())
 
+    async def _ask_again(self) -> None:
+        """A gap fill passes over what came out of turn, and an answer may have been among it."""
+        for test_req_id in tuple(self._answers):
+            with suppress(RuntimeError, OSError, TimeoutError):  # it is gone, and asked anew later
+                await self._session.send_app(test_request(test_req_id))
+
     def on_admin(self, message: Message) -> None:
         """A message of the session protocol came in."""
         if message.msg_type == tag.HEARTBEAT:
             answer = self._answers.get(message.get(tag.TEST_REQ_ID))
             if answer is not None and not answer.done():
                 answer.set_result(None)
+        elif message.msg_type == tag.SEQUENCE_RESET:
+            asking = asyncio.create_task(self._ask_again())
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
         elif message.msg_type == tag.LOGOUT and not self._stopping.is_set():
             self._tell_away(f"the venue logged out: {message.get(tag.TEXT) or 'no reason given'}")
 
@@ -275,6 +287,8 @@ class _GuardedSession(Session):
 
     By itself it counts a message as received and then drops it where the session is no longer
     logged on (a fill that crosses our Logout), or where it is a resend without OrigSendingTime.
+    And it puts a ResendRequest that comes out of turn aside until its own gap is filled: where
+    both sides lost something, each would wait for the other for ever.
     """
 
     def __init__(
@@ -306,6 +320,19 @@ class _GuardedSession(Session):
             await self.disconnect()
             return
         await super().on_data(raw)
+
+    async def _handle_sequenced(self, msg: Message) -> None:
+        if msg.msg_type == tag.RESEND_REQUEST and self._is_ahead(msg):
+            await self._on_resend_request(msg)  # and again in its turn, which does no harm
+            if self._resend_pending:  # such a venue has passed over what we asked before this
+                await self._send_resend_request(
+                    self._store.next_target_msg_seq_num(), self._resend_upper_bound()
+                )
+        await super()._handle_sequenced(msg)
+
+    def _is_ahead(self, msg: Message) -> bool:
+        number = msg.header.get(tag.MSG_SEQ_NUM)
+        return number.isdecimal() and int(number) > self._store.next_target_msg_seq_num()
 
     async def _dispatch(self, msg: Message) -> None:
         if msg.msg_type in ADMIN_MSG_TYPES or self.is_logged_on:

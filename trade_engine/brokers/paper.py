@@ -18,11 +18,13 @@ from trade_engine.brokers.paper_books import Doc, PaperBooks
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.brokers.paper_matching import FindInstrument
 from trade_engine.brokers.paper_quotes import QuoteBoard
+from trade_engine.brokers.paper_reports import execution_reports
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.execution import EXECUTIONS, ExecutionReport
 from trade_engine.domain.market import Quote
-from trade_engine.domain.order import ApprovedOrder, Order
+from trade_engine.domain.order import ApprovedOrder, Order, order_id_of
+from trade_engine.domain.replacement import ApprovedReplacement
 from trade_engine.execution.ports import BrokerOrder, Delivery, ReportSink
 
 
@@ -33,6 +35,7 @@ class PaperBroker:
     remembers_all = True  # an order is in the books before `send` answers, or never will be
     is_live = False
     connection = 1  # embedded: as long as the process lives
+    can_replace = True
 
     def __init__(
         self,
@@ -91,6 +94,11 @@ class PaperBroker:
         account = self._accounts.get(orders[0].account_id) if orders else None
         return await account.cancel(orders) if account else [Delivery.NOT_SENT] * len(orders)
 
+    async def replace(self, asked: Sequence[ApprovedReplacement]) -> list[Delivery]:
+        """Ask for new terms of orders of one account."""
+        account = self._accounts.get(asked[0].order.account_id) if asked else None
+        return await account.replace(asked) if account else [Delivery.NOT_SENT] * len(asked)
+
     async def query(self, account_id: str, cl_ord_ids: Sequence[str]) -> dict[str, BrokerOrder]:
         """What the books hold of these orders; an absent one never arrived and never will.
 
@@ -99,8 +107,13 @@ class PaperBroker:
                 account is not open here, so that another process may be writing.
         """
         await self._settled(account_id)
-        found = await self._venue.books.find(account_id, cl_ord_ids)
-        return {cl_ord_id: _as_seen(doc) for cl_ord_id, doc in found.items()}
+        orders = {each: order_id_of(each) for each in cl_ord_ids}
+        found = await self._venue.books.find(account_id, list(dict.fromkeys(orders.values())))
+        return {
+            asked: _as_seen(found[first])
+            for asked, first in orders.items()
+            if first in found and (asked == first or asked in found[first].get("requests", ()))
+        }
 
     async def open_orders(self, account_id: str) -> list[BrokerOrder]:
         """The orders that rest in the books, by priority."""
@@ -111,8 +124,7 @@ class PaperBroker:
         """The fills in the books since a time, in order."""
         await self._settled(account_id)
         reports = await self._venue.books.reports_since(account_id, since_ns)
-        found = map(ExecutionReport.from_json, reports)
-        return [report for report in found if report.exec_type in EXECUTIONS]
+        return [each for each in execution_reports(reports) if each.exec_type in EXECUTIONS]
 
     async def positions(self, account_id: str) -> dict[str, Decimal]:
         """What the fills in the books add up to."""
@@ -153,5 +165,5 @@ def _as_seen(doc: Doc) -> BrokerOrder:
         cum_qty=Decimal(doc["cum_qty"]),
         leaves_qty=Decimal(doc["leaves_qty"]),
         is_open=doc["is_open"],
-        reports=[ExecutionReport.from_json(report) for report in doc["reports"]],
+        reports=execution_reports(doc["reports"]),
     )

@@ -21,12 +21,13 @@ from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.brokers.paper_matching import FindInstrument, PaperMatcher
 from trade_engine.brokers.paper_order import PaperOrder
 from trade_engine.brokers.paper_quotes import QuoteBoard
+from trade_engine.brokers.paper_reports import execution_reports, report_of
 from trade_engine.brokers.paper_round import Round, Write
 from trade_engine.domain.clock import NS_PER_S, Clock
 from trade_engine.domain.errors import StoreUnavailable
-from trade_engine.domain.execution import ExecutionReport
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import Order
+from trade_engine.domain.replacement import Replacement
 from trade_engine.execution.ports import Delivery, ReportSink
 
 _log = logging.getLogger(__name__)
@@ -85,9 +86,7 @@ class PaperAccount:
         self._token, self._last_seq = books["token"], books["last_seq"]
         resting = [PaperOrder.from_doc(doc) for doc in books["orders"]]
         self._matcher = PaperMatcher(self._venue.config, self._venue.find_instrument, resting)
-        self._delivery.put(
-            [(doc["seq"], ExecutionReport.from_json(doc)) for doc in books["unacknowledged"]]
-        )
+        self._delivery.put([(doc["seq"], report_of(doc)) for doc in books["unacknowledged"]])
         now_ns = self._venue.clock()
         for symbol in {order.symbol: None for order in resting}:
             self._watch(symbol)
@@ -153,6 +152,27 @@ class PaperAccount:
                 happened.cancel(order.cl_ord_id, now_ns)
             return [await self._try_to_commit(happened)] * len(orders)
 
+    async def replace(self, asked: Sequence[Replacement]) -> list[Delivery]:
+        """Let requests to replace arrive."""
+        async with self._lock:
+            if not self._is_ready():
+                return [Delivery.NOT_SENT] * len(asked)
+            try:
+                closed = await self._closed([each.order.cl_ord_id for each in asked])
+            except StoreUnavailable:
+                return [Delivery.NOT_SENT] * len(asked)
+            now_ns = self._venue.clock()
+            happened = self._catch_up(now_ns)
+            for each in asked:
+                happened.replace(closed.get(each.order.cl_ord_id), each, now_ns)
+            return [await self._try_to_commit(happened)] * len(asked)
+
+    async def _closed(self, cl_ord_ids: Sequence[str]) -> dict[str, PaperOrder]:
+        """Those of these orders that are in the books, and not open."""
+        wanted = [each for each in cl_ord_ids if each not in self._matcher.orders]
+        found = await self._venue.books.find(self.account_id, wanted) if wanted else {}
+        return {cl_ord_id: PaperOrder.from_doc(doc) for cl_ord_id, doc in found.items()}
+
     async def amend(self, exec_id: str, last_qty: Decimal, last_px: Decimal | None) -> bool:
         """Bust an execution (last_qty 0) or correct it; False where there is none to amend so.
 
@@ -165,7 +185,7 @@ class PaperAccount:
             found = await self._venue.books.find(self.account_id, [cl_ord_id])
             if cl_ord_id not in found:
                 return False
-            reports = [*map(ExecutionReport.from_json, found[cl_ord_id]["reports"])]
+            reports = execution_reports(found[cl_ord_id]["reports"])
             told = next((each for each in reports if each.exec_id == exec_id), None)
             amended = any(each.exec_ref_id == exec_id for each in reports)
             if told is None or amended or not 0 <= last_qty <= told.last_qty:

@@ -12,20 +12,22 @@ are integers in ns. A store may keep a document whole, or in columns of the same
 and reports carry `seq`: one counter per account over both, from 1, dense, in the order in which
 things happened at the venue.
 
-**Message**, one per request that arrived, append-only: `seq`, `kind` (ORDER or CANCEL),
+**Message**, one per request that arrived, append-only: `seq`, `kind` (ORDER, CANCEL or REPLACE),
 `cl_ord_id`, `received_at_ns`, `verdict` (TAKEN; DUPLICATE and CONFLICT: an order of this ClOrdID
-was there, with the same or with other terms; NOT_OPEN: a cancel too late or of an unknown order),
-`terms` (an ORDER's symbol, side, ord_type, time_in_force, order_qty, price; {} for a CANCEL).
+was there, with the same or with other terms; NOT_OPEN: a cancel or a replace too late or of an
+unknown order), `terms` (an ORDER's symbol, side, ord_type, time_in_force, order_qty, price; a
+REPLACE's own cl_ord_id, order_qty, price; {} for a CANCEL).
 
 **Order**, one per (account, `cl_ord_id`): the terms above, `broker_order_id`, `lot` and
 `multiplier` (the instrument's when it became active), `priority` (order of arrival within the
 account), `arrived_at_ns`, `due_at_ns` (when it becomes active; 0 once it is), `cancel_at_ns` (when
 a cancel takes effect; 0 for none), `expires_at_ns` (0 for never), `cum_qty`, `leaves_qty`,
 `commission` (what the fills cost, before minimum and rounding), `report_count`, `is_open` (a
-boolean).
+boolean); and once requests to replace it have come: `requests` (their ClOrdIDs), `in_force` (the
+order_qty and price that hold now), `replacing` and `replace_at_ns` (the one on its way).
 
 **Report**, one per (account, `exec_id`), append-only: `seq`, and what `ExecutionReport.to_json()`
-gives.
+gives; in an answer to a request to replace, `request` (its ClOrdID) or `refused` beside it.
 """
 
 from __future__ import annotations

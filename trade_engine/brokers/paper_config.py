@@ -22,7 +22,7 @@ class PaperConfig:
     latency_ms: how long an order or a cancel travels to the venue.
     commission_per_share: per unit of quantity, commission_bps: of the notional; commission_min is
         the least for an order that fills at all; what an order owes is rounded to a multiple of
-        commission_step. All in the account's currency.
+        commission_step. All in the instrument's currency.
     reject_probability: of an order, between 0 and 1.
     gap_probability: that the market jumps away just before an order arrives, by gap_bps of the
         touch against the order. A limit that this puts out of reach rests until the next quote.

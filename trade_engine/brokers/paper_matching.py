@@ -20,15 +20,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 
 from trade_engine.brokers.paper_commission import charge
 from trade_engine.brokers.paper_config import DAY_S, PaperConfig
 from trade_engine.brokers.paper_market import Market, Touch
-from trade_engine.brokers.paper_order import PaperOrder
+from trade_engine.brokers.paper_order import NewTerms, PaperOrder
 from trade_engine.domain.clock import NS_PER_MS, NS_PER_S
-from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.money import BPS, ZERO, ceil_to, floor_to, text
 from trade_engine.domain.order import OrdType, TimeInForce
@@ -40,7 +41,8 @@ FindInstrument = Callable[[str], Instrument | None]
 Touches = dict[str, tuple[Decimal | None, Decimal | None]]
 """By symbol: what is left of the ask's and of the bid's size; None is without limit."""
 
-_ACTIVATE, _CANCEL = 0, 1
+_ACTIVATE, _CANCEL, _REPLACE = 0, 1, 2
+TOO_LATE = "too late: the order is not open"
 _IMMEDIATE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 
 
@@ -66,13 +68,13 @@ class PaperMatcher:
         self._next_expiry_ns = 0
         self._last_priority = 0
         self._changed: dict[str, PaperOrder] = {}
-        self._reports: list[ExecutionReport] = []
+        self._reports: list[BrokerReport] = []
         for order in resting:
             self._restore(order)
 
     # ---- events -----------------------------------------------------------------------------
 
-    def arrive(self, order: PaperOrder, now_ns: int) -> list[ExecutionReport]:
+    def arrive(self, order: PaperOrder, now_ns: int) -> list[BrokerReport]:
         """Take an order whose ClOrdID was never seen."""
         self._pass_time(now_ns)
         self._last_priority += 1
@@ -86,7 +88,7 @@ class PaperMatcher:
             self._activate(order, now_ns)
         return self._take_reports()
 
-    def cancel(self, cl_ord_id: str, now_ns: int) -> list[ExecutionReport]:
+    def cancel(self, cl_ord_id: str, now_ns: int) -> list[BrokerReport]:
         """Ask to cancel an order; one that is not open, or is being canceled, is left as it is."""
         self._pass_time(now_ns)
         order = self.orders.get(cl_ord_id)
@@ -100,10 +102,30 @@ class PaperMatcher:
             self._changed[cl_ord_id] = order
         return self._take_reports()
 
+    def replace(self, order: PaperOrder, terms: NewTerms, now_ns: int) -> list[BrokerReport]:
+        """Take a request to replace that was never seen: the order gets the terms, or a refusal.
+
+        A venue looks at OrderQty when the request takes effect: what was filled by then counts,
+        and where that is more, the order stops there.
+        """
+        self._pass_time(now_ns)
+        order.requests.append(terms.cl_ord_id)
+        self._changed[order.cl_ord_id] = order
+        why = self._why_not_replaced(order, terms)
+        if not why and self._config.latency_ms:
+            order.replacing = terms
+            order.replace_at_ns = now_ns + self._config.latency_ms * NS_PER_MS
+            self._await_replacement(order)
+        elif why:
+            self._refuse(order, terms, now_ns, why)
+        else:
+            self._give(order, terms, now_ns)
+        return self._take_reports()
+
     def amend(
         self, order: PaperOrder, execution: ExecutionReport, last_qty: Decimal,
         last_px: Decimal | None, now_ns: int,
-    ) -> list[ExecutionReport]:  # fmt: skip
+    ) -> list[BrokerReport]:  # fmt: skip
         """Let the venue bust an execution of an order (last_qty 0), or correct it downward.
 
         An order that rests works on with what it lost; one that is closed is not reinstated.
@@ -127,7 +149,7 @@ class PaperMatcher:
             self._report(order, ExecType.CANCELED, now_ns, words="not reinstated")
         return self._take_reports()
 
-    def on_quote(self, quote: Quote, now_ns: int) -> list[ExecutionReport]:
+    def on_quote(self, quote: Quote, now_ns: int) -> list[BrokerReport]:
         """See a quote; one that is older than the last of its symbol, or the same, is passed by."""
         self._pass_time(now_ns)
         market = self._market(quote.symbol)
@@ -136,7 +158,7 @@ class PaperMatcher:
             self._match(market.sells, now_ns)
         return self._take_reports()
 
-    def on_time(self, now_ns: int) -> list[ExecutionReport]:
+    def on_time(self, now_ns: int) -> list[BrokerReport]:
         """Let everything take effect that is due by now."""
         self._pass_time(now_ns)
         return self._take_reports()
@@ -197,6 +219,9 @@ class PaperMatcher:
             _, what, _, order = heapq.heappop(self._due)
             if what == _ACTIVATE:
                 self._market(order.symbol).coming -= 1
+            if what == _REPLACE:
+                self._replace_in_time(order, at_ns)
+                continue
             if not order.is_open:
                 continue
             if what == _ACTIVATE:
@@ -243,6 +268,50 @@ class PaperMatcher:
         if order.time_in_force is TimeInForce.DAY:
             order.expires_at_ns = self._day_end_ns(now_ns)
             self._await_expiry(order)
+
+    def _replace_in_time(self, order: PaperOrder, at_ns: int) -> None:
+        """A request has traveled its latency, unless the order closed meanwhile."""
+        terms, order.replacing, order.replace_at_ns = order.replacing, None, 0
+        if terms is not None:
+            self._changed[order.cl_ord_id] = order
+            self._give(order, terms, at_ns)
+
+    def _refuse_late(self, order: PaperOrder, now_ns: int) -> None:
+        """The order closed while a request was on its way."""
+        terms, order.replacing, order.replace_at_ns = order.replacing, None, 0
+        if terms is not None:
+            self._refuse(order, terms, now_ns, TOO_LATE)
+
+    def _why_not_replaced(self, order: PaperOrder, terms: NewTerms) -> str:
+        if not order.is_open:
+            return TOO_LATE
+        if order.due_at_ns or order.replacing or order.cancel_at_ns:
+            return "another request of this order, or the order itself, is on its way"
+        asked = replace(order, order_qty=terms.order_qty, price=terms.price)
+        return _fault(asked, self._find_instrument(order.symbol))
+
+    def _refuse(self, order: PaperOrder, terms: NewTerms, now_ns: int, why: str) -> None:
+        self._reports.append(
+            CancelReject(terms.cl_ord_id, now_ns, orig_cl_ord_id=order.cl_ord_id, text=why)
+        )
+
+    def _give(self, order: PaperOrder, terms: NewTerms, now_ns: int) -> None:
+        """The new terms hold; only an order that just got smaller keeps its priority."""
+        touch = self._market(order.symbol).touch(order.side)
+        touch.leave(order)
+        if terms.price != order.price or terms.order_qty > order.order_qty:
+            self._last_priority += 1
+            order.priority = self._last_priority
+        order.price, order.order_qty = terms.price, max(terms.order_qty, order.cum_qty)
+        order.leaves_qty = order.order_qty - order.cum_qty
+        if not order.leaves_qty:
+            order.is_open = False
+            del self.orders[order.cl_ord_id]
+        self._report(order, ExecType.REPLACED, now_ns, request=terms.cl_ord_id)
+        if order.is_open:
+            self._trade_on_arrival(order, now_ns, None)
+        if order.is_open:
+            touch.rest(order)
 
     def _draw(self, order: PaperOrder) -> tuple[bool, bool]:
         """Decide by chance, the same for the same seed and ClOrdID: refused, gapped."""
@@ -300,6 +369,8 @@ class PaperMatcher:
             last_px=price,
             commission=commission,
         )
+        if not order.is_open:
+            self._refuse_late(order, now_ns)
 
     def _leave_and_close(self, order: PaperOrder, why: ExecType, now_ns: int, words: str) -> None:
         self._market(order.symbol).touch(order.side).leave(order)
@@ -310,6 +381,7 @@ class PaperMatcher:
         order.leaves_qty = ZERO
         del self.orders[order.cl_ord_id]
         self._report(order, why, now_ns, words=words)
+        self._refuse_late(order, now_ns)
 
     # ---- small parts ------------------------------------------------------------------------
 
@@ -324,12 +396,13 @@ class PaperMatcher:
         commission: Decimal = ZERO,
         exec_ref_id: str = "",
         words: str = "",
+        request: str = "",
     ) -> None:
         order.report_count += 1
         self._changed[order.cl_ord_id] = order
         self._reports.append(
             ExecutionReport(
-                cl_ord_id=order.cl_ord_id,
+                cl_ord_id=request or order.cl_ord_id,
                 exec_id=f"{order.cl_ord_id}-{order.report_count}",
                 exec_type=exec_type,
                 transact_time_ns=now_ns,
@@ -339,10 +412,13 @@ class PaperMatcher:
                 exec_ref_id=exec_ref_id,
                 broker_order_id=order.broker_order_id,
                 text=words,
+                orig_cl_ord_id=order.cl_ord_id if request else "",
+                order_qty=order.order_qty if request else None,
+                price=order.price if request else None,
             )
         )
 
-    def _take_reports(self) -> list[ExecutionReport]:
+    def _take_reports(self) -> list[BrokerReport]:
         reports, self._reports = self._reports, []
         return reports
 
@@ -361,7 +437,12 @@ class PaperMatcher:
             self._market(order.symbol).touch(order.side).rest(order)
         if order.cancel_at_ns:
             heapq.heappush(self._due, (order.cancel_at_ns, _CANCEL, order.priority, order))
+        if order.replacing:
+            self._await_replacement(order)
         self._await_expiry(order)
+
+    def _await_replacement(self, order: PaperOrder) -> None:
+        heapq.heappush(self._due, (order.replace_at_ns, _REPLACE, order.priority, order))
 
     def _await_arrival(self, order: PaperOrder) -> None:
         self._market(order.symbol).coming += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,23 @@ TERMS = ("symbol", "side", "ord_type", "time_in_force", "order_qty", "price")
 """What was ordered: two orders of one ClOrdID are the same order when these are equal."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewTerms:
+    """A request to replace, under its own ClOrdID."""
+
+    cl_ord_id: str
+    order_qty: Decimal
+    price: Decimal
+
+    def to_doc(self) -> dict[str, str]:
+        """Its form in the books."""
+        return {
+            "cl_ord_id": self.cl_ord_id,
+            "order_qty": text(self.order_qty),
+            "price": text(self.price),
+        }
+
+
 @dataclass(slots=True, eq=False)
 class PaperOrder:
     """One order at the venue. Times are in ns; 0 stands for "no such time".
@@ -22,7 +39,9 @@ class PaperOrder:
     is), cancel_at_ns when a cancel under way takes effect, expires_at_ns when it expires. priority
     numbers the arrivals of the account. lot and multiplier are the instrument's when the order
     became active. commission is what the fills so far cost, before the minimum and rounding.
-    terms are what was ordered, in the words of the books.
+    terms are what was ordered, in the words of the books; order_qty and price are those in force.
+    requests are the ClOrdIDs of the requests to replace it that arrived, replacing the one that is
+    on its way through the venue, taking effect at replace_at_ns.
     """
 
     cl_ord_id: str
@@ -45,6 +64,9 @@ class PaperOrder:
     commission: Decimal = ZERO
     report_count: int = 0
     is_open: bool = True
+    requests: list[str] = field(default_factory=list)
+    replacing: NewTerms | None = None
+    replace_at_ns: int = 0
 
     @classmethod
     def arriving(cls, order: Order, now_ns: int) -> PaperOrder:
@@ -53,9 +75,9 @@ class PaperOrder:
             cl_ord_id=order.cl_ord_id,
             terms={
                 "symbol": order.symbol,
-                "side": order.side.value,
-                "ord_type": order.ord_type.value,
-                "time_in_force": order.time_in_force.value,
+                "side": str(order.side),
+                "ord_type": str(order.ord_type),
+                "time_in_force": str(order.time_in_force),
                 "order_qty": text(order.order_qty),
                 "price": optional_text(order.price),
             },
@@ -88,8 +110,8 @@ class PaperOrder:
         return touch <= self.price if self.side is Side.BUY else touch >= self.price
 
     def to_doc(self) -> dict[str, Any]:
-        """The order's document in the books."""
-        return {
+        """The order's document in the books; what came of requests is there when there were any."""
+        doc = {
             **self.terms,
             "cl_ord_id": self.cl_ord_id,
             "broker_order_id": self.broker_order_id,
@@ -106,11 +128,22 @@ class PaperOrder:
             "report_count": self.report_count,
             "is_open": self.is_open,
         }
+        if self.requests:
+            doc["requests"] = self.requests
+            doc["in_force"] = {
+                "order_qty": text(self.order_qty),
+                "price": optional_text(self.price),
+            }
+            doc["replacing"] = self.replacing.to_doc() if self.replacing else None
+            doc["replace_at_ns"] = self.replace_at_ns
+        return doc
 
     @classmethod
     def from_doc(cls, doc: dict[str, Any]) -> PaperOrder:
         """Read what `to_doc` wrote."""
         is_limit = doc["ord_type"] == OrdType.LIMIT
+        in_force = doc.get("in_force", doc)
+        replacing = doc.get("replacing")
         return cls(
             cl_ord_id=doc["cl_ord_id"],
             terms={name: doc[name] for name in TERMS},
@@ -118,8 +151,8 @@ class PaperOrder:
             side=Side(doc["side"]),
             ord_type=OrdType(doc["ord_type"]),
             time_in_force=TimeInForce(doc["time_in_force"]),
-            order_qty=Decimal(doc["order_qty"]),
-            price=Decimal(doc["price"]) if is_limit and doc["price"] else None,
+            order_qty=Decimal(in_force["order_qty"]),
+            price=Decimal(in_force["price"]) if is_limit and in_force["price"] else None,
             arrived_at_ns=doc["arrived_at_ns"],
             leaves_qty=Decimal(doc["leaves_qty"]),
             priority=doc["priority"],
@@ -132,4 +165,11 @@ class PaperOrder:
             commission=Decimal(doc["commission"]),
             report_count=doc["report_count"],
             is_open=doc["is_open"],
+            requests=list(doc.get("requests", ())),
+            replacing=NewTerms(
+                replacing["cl_ord_id"], Decimal(replacing["order_qty"]), Decimal(replacing["price"])
+            )
+            if replacing
+            else None,
+            replace_at_ns=doc.get("replace_at_ns", 0),
         )

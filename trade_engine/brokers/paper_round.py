@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from trade_engine.brokers.paper_books import Doc
 from trade_engine.brokers.paper_matching import PaperMatcher, Touches
-from trade_engine.brokers.paper_order import TERMS, PaperOrder
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.brokers.paper_order import TERMS, NewTerms, PaperOrder
+from trade_engine.brokers.paper_reports import report_doc
+from trade_engine.domain.execution import BrokerReport
 from trade_engine.domain.order import Order
+from trade_engine.domain.replacement import Replacement
 from trade_engine.execution.ports import Delivery
 
 
@@ -22,7 +24,7 @@ class Write:
     orders: list[Doc] = field(default_factory=list)
     reports: list[Doc] = field(default_factory=list)
     last_seq: int = 0
-    outgoing: list[tuple[int, ExecutionReport]] = field(default_factory=list)
+    outgoing: list[tuple[int, BrokerReport]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -42,14 +44,14 @@ class Round:
         self.answers: list[Delivery] = []
         self.new_ids: dict[str, None] = {}
         self._matcher = matcher
-        self._events: list[Doc | ExecutionReport] = []
+        self._events: list[Doc | BrokerReport] = []
         self._changed: dict[str, PaperOrder] = {}
         self._arrivals: Sequence[Order] = ()
         self._arrived_ns = 0
         self._events_before = 0
         self._touches_before: Touches = {}
 
-    def report(self, reports: Sequence[ExecutionReport]) -> None:
+    def report(self, reports: Sequence[BrokerReport]) -> None:
         """Note what quotes or time caused."""
         self._events.extend(reports)
 
@@ -77,17 +79,31 @@ class Round:
         self._events.append(_message("CANCEL", cl_ord_id, now_ns, verdict))
         self._events.extend(self._matcher.cancel(cl_ord_id, now_ns))
 
+    def replace(self, first: PaperOrder | None, asked: Replacement, now_ns: int) -> None:
+        """Let a request to replace arrive; first is the order if it closed before this round."""
+        self._note_changed()
+        known, terms = asked.order.cl_ord_id, asked.terms
+        order = self._matcher.orders.get(known) or self._changed.get(known) or first
+        new = NewTerms(terms.cl_ord_id, terms.order_qty, terms.price)
+        is_copy = order is not None and terms.cl_ord_id in order.requests
+        verdict = "DUPLICATE" if is_copy else "TAKEN" if order and order.is_open else "NOT_OPEN"
+        message = _message("REPLACE", known, now_ns, verdict)
+        message["terms"] = new.to_doc()
+        self._events.append(message)
+        if order is not None and not is_copy:
+            self._events.extend(self._matcher.replace(order, new, now_ns))
+
     def write(self, last_seq: int) -> Write:
         """What is to be written, numbered on from last_seq: the same however often it is asked."""
         self._note_changed()
         write = Write()
         for event in self._events:
             last_seq += 1
-            if isinstance(event, ExecutionReport):
-                write.reports.append({"seq": last_seq, **event.to_json()})
-                write.outgoing.append((last_seq, event))
-            else:
+            if isinstance(event, dict):
                 write.messages.append({"seq": last_seq, **event})
+            else:
+                write.reports.append({"seq": last_seq, **report_doc(event)})
+                write.outgoing.append((last_seq, event))
         for order in self._changed.values():
             kind = write.new_orders if order.cl_ord_id in self.new_ids else write.orders
             kind.append(order.to_doc())

@@ -19,6 +19,7 @@ from trade_engine.cli.options import (
     scope_of,
 )
 from trade_engine.cli.output import clock, complain, print_json, say, scope_name, table, word
+from trade_engine.cli.raises import say_active_raises
 from trade_engine.client import AccountStatus, GetStatusResponse, TradingState
 
 
@@ -79,7 +80,9 @@ def _say_status(told: GetStatusResponse) -> None:
             "",
         )
     for account in told.accounts:
+        _say_rates(account)
         _say_books(account)
+        say_active_raises(account)
     halts = {
         (scope_name(each.scope), each.state): each
         for account in told.accounts
@@ -97,6 +100,15 @@ def _day_row(account: AccountStatus) -> list[str]:
     day = account.day
     money = (day.start_equity, day.profit_and_loss, day.peak_equity, day.drawdown)
     return [account.account_id, day.session, *(each or "unknown" for each in money)]
+
+
+def _say_rates(account: AccountStatus) -> None:
+    for each in account.fx_rates:
+        if each.fault:
+            say(f"{account.account_id}: no rate of {each.currency}: {each.fault}", "red")
+        else:
+            rates = f"{each.rate} {account.currency}, at worst {each.worst_rate}"
+            say(f"{account.account_id}: 1 {each.currency} is {rates} (by {each.symbol})")
 
 
 def _say_books(account: AccountStatus) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +10,13 @@ import typer
 from trade_engine.cli.connecting import engine_at
 from trade_engine.cli.options import DEFAULT_TARGET, Account, Json, Reason, Target
 from trade_engine.cli.output import clock, complain, print_json, say, table
+from trade_engine.cli.raises import say_read_raises, say_told_raises
 from trade_engine.client import (
     LimitBreach,
     LimitDifference,
     UpdateLimitsResponse,
 )
+from trade_engine.domain.rulebook import Rulebook
 
 DIFFERENT = 1
 FAULTY = 2
@@ -50,6 +51,7 @@ def show(
     if not (toml or instruments):
         say(f"Version {told.version}, since {clock(told.change_time)} UTC")
         say(f"Set by {told.operator or '?'}: {told.reason}")
+        say_told_raises(told.raises)
         say("")
     typer.echo(told.instruments_toml if instruments else told.toml, nl=False)
 
@@ -60,18 +62,22 @@ def check(
         Path | None,
         typer.Option(metavar="FILE", help="What may be traded (TOML); else what comes with it."),
     ] = None,
+    brokers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The FIX sessions that accounts may name (TOML)."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Check a limits file, without any engine: every fault is told at once, with its line.
 
+    Accounts that trade with a FIX session need --brokers; what is wrong in that file is told too.
     The exit code is 2 if there are faults. Limits that no level sets are told too: those refuse.
     """
-    from trade_engine.config import ConfigFaults, load_rulebook, unset_limits  # noqa: PLC0415
+    from trade_engine.config import unset_limits  # noqa: PLC0415
 
-    try:
-        rulebook = load_rulebook(file, instruments)
-    except ConfigFaults as error:
-        _tell_faults(error.faults, as_json=as_json)
+    rulebook, faults = _read(file, instruments, brokers)
+    if rulebook is None or faults:
+        _tell_faults(faults, as_json=as_json)
         return FAULTY
     unset = unset_limits(rulebook)
     if as_json:
@@ -80,11 +86,30 @@ def check(
     say(f"{file}: no faults; version {rulebook.version}", "green")
     for each in unset:
         say(f"Not set, and so refuses: {each}", "yellow")
+    say_read_raises(rulebook.limits)
     return 0
 
 
-def _tell_faults(faults: Iterable[Any], *, as_json: bool) -> None:
-    found = list(faults)
+def _read(
+    file: Path, instruments: Path | None, brokers: Path | None
+) -> tuple[Rulebook | None, list[Any]]:
+    """The rulebook, where it can be read, and every fault of all the files."""
+    from trade_engine.config import ConfigFaults, load_rulebook  # noqa: PLC0415  slow to import
+    from trade_engine.config.brokers import load_brokers, session_names  # noqa: PLC0415
+
+    faults: list[Any] = []
+    try:
+        load_brokers(brokers, Path())
+    except ConfigFaults as error:
+        faults += error.faults
+    try:
+        sessions = session_names(brokers) if brokers else ()
+        return load_rulebook(file, instruments, sessions), faults
+    except ConfigFaults as error:
+        return None, faults + error.faults
+
+
+def _tell_faults(found: list[Any], *, as_json: bool) -> None:
     if as_json:
         names = ("file", "line", "key", "given", "allowed")
         documents = [{name: getattr(each, name) for name in names} for each in found]

@@ -187,7 +187,18 @@ def positions(
                 print_json(position)
             return
         table(
-            ["strategy", "symbol", "qty", "avg px", "mark", "value", "realized", "open", "fees"],
+            [
+                "strategy",
+                "symbol",
+                "qty",
+                "avg px",
+                "mark",
+                "in",
+                "value",
+                "realized",
+                "open",
+                "fees",
+            ],
             (
                 [
                     each.strategy_id,
@@ -195,6 +206,7 @@ def positions(
                     each.quantity,
                     each.avg_px,
                     each.mark_price,
+                    f"{each.currency} at {each.fx_rate}" if each.fx_rate else each.currency,
                     each.market_value,
                     each.realized_pnl,
                     each.unrealized_pnl,

@@ -32,6 +32,10 @@ ApplyLimits = Annotated[
     bool,
     typer.Option("--apply-limits", help="Put these files into force, where others are."),
 ]
+JoinOtherVersions = Annotated[
+    bool,
+    typer.Option("--join-other-versions", help="Start beside replicas of another version."),
+]
 
 
 def serve(
@@ -43,6 +47,7 @@ def serve(
     instruments: Instruments = None,
     brokers: Brokers = None,
     apply_limits: ApplyLimits = False,
+    join_other_versions: JoinOtherVersions = False,
 ) -> int:
     """Start the engine, and serve until Ctrl-C. SIGHUP lets it read both files again.
 
@@ -61,6 +66,7 @@ def serve(
         instruments_file=instruments,
         brokers_file=brokers,
         apply_limits=apply_limits or None,
+        join_other_versions=join_other_versions or None,
     )
     return serve_engine(settings)
 

@@ -145,7 +145,7 @@ def _say_decision(decision: Decision, *, replayed: bool = False) -> None:
     again = " (decided before)" if replayed else ""
     style = OUTCOME_STYLES.get(name, "")
     say(f"{name} {decision.signal_id}{again}: {decision.message}", style)
-    if decision.order_id:
+    if decision.HasField("order"):
         order = decision.order
         side = OrderSide.Name(order.side).removeprefix("ORDER_SIDE_")
         price = f" at {order.limit_price} or better" if order.limit_price else ""

@@ -94,6 +94,12 @@ def load_brokers(file: Path | None, data_dir: Path) -> dict[str, dict[str, Any]]
     return found
 
 
+def session_names(file: Path) -> list[str]:
+    """The names of a brokers file's sessions, whatever else is wrong with it."""
+    toml = open_toml(file, "brokers", [])
+    return toml.names(("fix",)) if toml else []
+
+
 def _read_session(file: TomlFile, name: str, data_dir: Path) -> dict[str, Any]:
     path = ("fix", name)
     try:

@@ -1,14 +1,19 @@
-"""The instruments file: what may be traded, one `[instruments.SYMBOL]` table each."""
+"""The instruments file: what may be traded, and what converts the money of another currency.
+
+[instruments.AAPL]     something to trade
+[fx.EURUSD]            by whose quotes euros are dollars
+"""
 
 from __future__ import annotations
 
 from trade_engine.config.calendars import CALENDAR
-from trade_engine.config.currencies import CURRENCY
+from trade_engine.config.currencies import CURRENCIES, CURRENCY
 from trade_engine.config.kinds import Kind, number, one_of, switch, text
 from trade_engine.config.toml_file import Key, TomlFile
 from trade_engine.domain.errors import InvalidField
+from trade_engine.domain.fx import FxPair
 from trade_engine.domain.market import Instrument
-from trade_engine.domain.order import OrderPolicy
+from trade_engine.domain.order import OrderPolicy, WorkingOrders
 from trade_engine.domain.signal import SYMBOL_ALLOWED, checked_symbol
 
 ASSET_CLASSES = (
@@ -29,6 +34,12 @@ def _order_policy(value: object) -> OrderPolicy:
     if value not in list(OrderPolicy):
         raise ValueError
     return OrderPolicy(str(value))
+
+
+def _working_orders(value: object) -> WorkingOrders:
+    if value not in list(WorkingOrders):
+        raise ValueError
+    return WorkingOrders(str(value))
 
 
 ORDER_POLICY = Kind("MARKETABLE_LIMIT, IOC or LIMIT", _order_policy)
@@ -63,13 +74,43 @@ INSTRUMENT_KEYS = {
         "says; IOC: the same price, at once or not at all; LIMIT: at the reference price, to wait "
         "there",
     ),
+    "working_orders": Key(
+        Kind("ADD or REPLACE", _working_orders),
+        "what a signal does about a working order of its strategy on its side: ADD (unless set) "
+        "leaves it and orders what is missing; REPLACE gives it the new quantity and price",
+    ),
+}
+
+
+CURRENCY_CHARS = 3
+
+FX_KEYS = {
+    "symbol": Key(
+        text(SYMBOL_ALLOWED, checked_symbol),
+        "whose quotes tell it; the pair's name unless set",
+    ),
+    "inverse": Key(
+        switch(),
+        "true where these quotes are the other way round: what one unit of the second currency "
+        "costs in the first; false unless set",
+    ),
+    "age_ms_max": Key(
+        number("a number of ms above 0", above=0),
+        "how far a quote's time may be from now",
+        required=True,
+    ),
+    "band_bps_max": Key(
+        number("a number of bps above 0", above=0),
+        "how far a quote may be from the one of about a minute before",
+        required=True,
+    ),
 }
 
 
 def read_instruments(file: TomlFile) -> dict[str, Instrument]:
     """Read an instruments file; what is wrong with it piles up in `file.faults`."""
     found: dict[str, Instrument] = {}
-    file.read((), {}, tables=("instruments",))
+    file.read((), {}, tables=("instruments", "fx"))
     symbols = file.tables(("instruments",), at_least_one="[instruments.SYMBOL]")
     for symbol in symbols:
         path = ("instruments", symbol)
@@ -80,4 +121,19 @@ def read_instruments(file: TomlFile) -> dict[str, Instrument]:
         values = file.read(path, INSTRUMENT_KEYS)
         if values is not None:
             found[symbol] = Instrument(symbol=symbol, **values)
+    return found
+
+
+def read_fx(file: TomlFile) -> dict[tuple[str, str], FxPair]:
+    """Read the `[fx.PAIR]` tables, if there are any; faults pile up in `file.faults`."""
+    found: dict[tuple[str, str], FxPair] = {}
+    for name in file.tables(("fx",)):
+        path = ("fx", name)
+        base, terms = name[:CURRENCY_CHARS], name[CURRENCY_CHARS:]
+        known = base in CURRENCIES and terms in CURRENCIES and base != terms
+        if not known:
+            file.fault(path, "two different currencies' three letters each, for instance EURUSD")
+        values = file.read(path, FX_KEYS)
+        if known and values is not None:
+            found[base, terms] = FxPair(base, terms, **({"symbol": name} | values))
     return found

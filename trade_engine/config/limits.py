@@ -4,6 +4,7 @@
     [strategies.ID]             a strategy: where it may trade, and what
     [limits]                    for every account, strategy and symbol
     [limits.account.ID]         for one account, and so on: a level can only tighten
+    [raises.NAME]               a limit loosened for a time; see `raises`
 
 The names and units of limits are those of `domain.limits`; a limit that is not set refuses when it
 is needed, unless `acknowledged_unlimited` names it.
@@ -20,6 +21,7 @@ from trade_engine.config.currencies import CURRENCY
 from trade_engine.config.faults import did_you_mean
 from trade_engine.config.instruments import ASSET_CLASSES
 from trade_engine.config.kinds import Kind, names_of, number, text, whole
+from trade_engine.config.raises import read_raises
 from trade_engine.config.toml_file import Key, TomlFile
 from trade_engine.config.toml_places import KeyPath
 from trade_engine.domain.errors import InvalidField
@@ -36,6 +38,7 @@ from trade_engine.domain.limits import (
     LevelKey,
     Limit,
     LimitSpec,
+    Raise,
     Rate,
     waived,
     waived_rate,
@@ -141,12 +144,13 @@ class LimitsFile:
     numbers: dict[LevelKey, dict[str, Limit]] = field(default_factory=dict)
     rates: dict[LevelKey, dict[str, Rate]] = field(default_factory=dict)
     strategies: dict[str, StrategyTerms] = field(default_factory=dict)
+    raises: tuple[Raise, ...] = ()
 
 
 def read_limits(file: TomlFile) -> LimitsFile:
     """Read a limits file; what is wrong with it piles up in `file.faults`."""
     found = LimitsFile()
-    file.read((), {}, tables=("accounts", "strategies", "limits"))
+    file.read((), {}, tables=("accounts", "strategies", "limits", "raises"))
     accounts = file.tables(("accounts",), at_least_one="[accounts.ID]")
     for account_id in accounts:
         _read_account(file, found, account_id)
@@ -161,6 +165,7 @@ def read_limits(file: TomlFile) -> LimitsFile:
                 hint = did_you_mean(scope_id, accounts)
                 file.fault(path, f"an account of this file: {', '.join(accounts)}{hint}")
             _read_level(file, found, level, scope_id, path)
+    found.raises = read_raises(file, found.numbers, LIMIT_KEYS)
     return found
 
 

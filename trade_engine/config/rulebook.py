@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from trade_engine.config.faults import ConfigFaults, Fault, did_you_mean
-from trade_engine.config.instruments import read_instruments
+from trade_engine.config.instruments import read_fx, read_instruments
 from trade_engine.config.limits import LimitsFile, read_limits
 from trade_engine.config.toml_file import TomlFile, file_text, parsed_toml
+from trade_engine.domain.fx import FxPair
 from trade_engine.domain.limits import LIMIT_NAMES, RATES, Level, LevelKey, Limits
 from trade_engine.domain.limits_change import FileText
 from trade_engine.domain.market import Instrument
@@ -24,6 +25,9 @@ DEFAULT_INSTRUMENTS = "default_instruments.toml"
 VERSION_LENGTH = 16
 PAPER = "paper"
 """The broker that is always there."""
+
+Fx = dict[tuple[str, str], FxPair]
+"""What converts money, by (from, to)."""
 
 
 def load_rulebook(
@@ -75,6 +79,7 @@ def read_rulebook(
     instruments_toml = _parsed(instruments_text, faults)
     limits = read_limits(limits_toml) if limits_toml else LimitsFile()
     instruments = read_instruments(instruments_toml) if instruments_toml else {}
+    fx = read_fx(instruments_toml) if instruments_toml else {}
     if limits_toml:
         _check_brokers(limits_toml, limits, (PAPER, *sessions))
     if limits_toml and instruments_toml:
@@ -84,7 +89,7 @@ def read_rulebook(
         faults += sorted(file.faults, key=lambda fault: fault.line) if file else ()
     if faults:
         raise ConfigFaults(faults)
-    return _versioned(limits, instruments)
+    return _versioned(limits, instruments, fx)
 
 
 def unset_limits(rulebook: Rulebook) -> list[str]:
@@ -160,28 +165,36 @@ def _check_symbols(limits: TomlFile, found: LimitsFile, instruments: TomlFile) -
 def _check_currencies(
     limits: LimitsFile, file: TomlFile, instruments: dict[str, Instrument]
 ) -> None:
-    """Exposures are added up without an exchange rate, so one currency has to do for all."""
+    """Each account has to count what it may trade: in its own currency, or by a pair for it.
+
+    A pair whose table is at fault counts as there: its own fault says enough.
+    """
     currencies = sorted({terms.currency for terms in limits.accounts.values()})
+    pairs = file.names(("fx",))
     for symbol, instrument in instruments.items():
-        if currencies and [instrument.currency] != currencies:
-            allowed = (
-                f"the currency of every account ({', '.join(currencies)}): nothing is converted"
-            )
+        needed = [instrument.currency + each for each in currencies if each != instrument.currency]
+        if missing := [each for each in needed if each not in pairs]:
+            tables = " and ".join(f"[fx.{each}]" for each in missing)
+            accounts = ", ".join(currencies)
+            allowed = f"the currency of every account ({accounts}), or what {tables} converts"
             file.fault(("instruments", symbol, "currency"), allowed)
 
 
-def _versioned(limits: LimitsFile, instruments: dict[str, Instrument]) -> Rulebook:
-    unnamed = _rulebook("", limits, instruments)
+def _versioned(limits: LimitsFile, instruments: dict[str, Instrument], fx: Fx) -> Rulebook:
+    unnamed = _rulebook("", limits, instruments, fx)
     canonical = orjson.dumps(unnamed.content(), option=orjson.OPT_SORT_KEYS)
     version = hashlib.sha256(canonical).hexdigest()[:VERSION_LENGTH]
-    return _rulebook(version, limits, instruments)
+    return _rulebook(version, limits, instruments, fx)
 
 
-def _rulebook(version: str, found: LimitsFile, instruments: dict[str, Instrument]) -> Rulebook:
+def _rulebook(
+    version: str, found: LimitsFile, instruments: dict[str, Instrument], fx: Fx
+) -> Rulebook:
     return Rulebook(
         version=version,
-        limits=Limits(version, found.numbers, found.rates),
+        limits=Limits(version, found.numbers, found.rates, found.raises),
         instruments=instruments,
         accounts=found.accounts,
         strategies=found.strategies,
+        fx=fx,
     )

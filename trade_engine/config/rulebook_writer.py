@@ -1,19 +1,21 @@
 """A rulebook written as the two files that would be read to it again.
 
 What was a comment is gone, and what stood anywhere stands in its place: accounts, then the limits
-of every level, then the levels.
+of every level, then the levels, then the raises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from trade_engine.config.instruments import INSTRUMENT_KEYS
+from trade_engine.config.instruments import FX_KEYS, INSTRUMENT_KEYS
 from trade_engine.config.limits import ACCOUNT_KEYS, NS_PER_MS, WAIVER
 from trade_engine.config.toml_file import dotted
-from trade_engine.domain.limits import Level, LevelKey, Limits, Rate
+from trade_engine.domain.clock import rfc3339
+from trade_engine.domain.limits import Level, LevelKey, Limits, Raise, Rate
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import text
 from trade_engine.domain.rulebook import AccountTerms, Rulebook, StrategyTerms
@@ -38,6 +40,9 @@ def write_limits(rulebook: Rulebook, account_id: str = "") -> str:
             continue
         path = ("limits", level.value, scope_id) if scope_id else ("limits",)
         lines += _table(path, _level(rulebook.limits, (level, scope_id)))
+    for raised in rulebook.limits.raises:
+        if raised.applies_to(account_id):
+            lines += _table(("raises", raised.name), _raise(raised))
     return "\n".join(lines)
 
 
@@ -71,11 +76,25 @@ def _level(limits: Limits, key: LevelKey) -> Values:
         yield name, rates[name]
 
 
+def _raise(raised: Raise) -> Values:
+    yield "limit", raised.limit_name
+    yield "level", raised.level
+    if raised.scope_id:
+        yield "id", raised.scope_id
+    yield "value", raised.value
+    yield "from", datetime.fromisoformat(rfc3339(raised.from_ns))
+    yield "until", datetime.fromisoformat(rfc3339(raised.until_ns))
+    yield "reason", raised.reason
+    yield "operator", raised.operator
+
+
 def write_instruments(rulebook: Rulebook) -> str:
-    """Write the instruments."""
+    """Write the instruments, and what converts their currencies."""
     lines: list[str] = []
     for symbol in sorted(rulebook.instruments):
         lines += _table(("instruments", symbol), _instrument(rulebook.instruments[symbol]))
+    for pair in sorted(rulebook.fx.values(), key=lambda each: each.name):
+        lines += _table(("fx", pair.name), ((name, getattr(pair, name)) for name in FX_KEYS))
     return "\n".join(lines)
 
 
@@ -99,6 +118,8 @@ def _value(value: Any) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case datetime():
+            return value.isoformat()
         case Decimal():
             return text(value)
         case tuple():

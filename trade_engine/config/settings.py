@@ -40,6 +40,7 @@ FLAGS = {
     "instruments_file": "--instruments",
     "brokers_file": "--brokers",
     "apply_limits": "--apply-limits",
+    "join_other_versions": "--join-other-versions",
 }
 """The settings that `trade-engine serve` also takes as flags."""
 PAPER = "paper_"
@@ -160,6 +161,12 @@ class Settings(BaseSettings):
     apply_limits: bool = _setting(
         False,
         "put both files into force, where others are; otherwise such an engine does not start",
+        "true or false",
+    )
+    join_other_versions: bool = _setting(
+        False,
+        "start beside replicas with other Redis scripts or another migration, and migrate under "
+        "them; otherwise such an engine does not start",
         "true or false",
     )
     replica_id: Annotated[str, AfterValidator(_checked_replica)] | None = _setting(

@@ -17,3 +17,8 @@ def rfc3339(instant_ns: int) -> str:
     seconds, rest_ns = divmod(instant_ns, NS_PER_S)
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ns // 1000)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def rfc3339_brief(instant_ns: int) -> str:
+    """The same, without microseconds where there are none."""
+    return rfc3339(instant_ns).replace(".000000Z", "Z")

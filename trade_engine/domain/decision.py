@@ -8,8 +8,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, final, overload
 
-from trade_engine.domain.money import text
+from trade_engine.domain.money import optional_text, text
 from trade_engine.domain.order import Order
+from trade_engine.domain.replacement import Terms
 from trade_engine.domain.signal import Signal
 
 
@@ -31,6 +32,9 @@ class Reason(StrEnum):
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
     INSTRUMENT_RESTRICTED = "INSTRUMENT_RESTRICTED"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
+    FX_QUOTE_MISSING = "FX_QUOTE_MISSING"
+    FX_QUOTE_STALE = "FX_QUOTE_STALE"
+    FX_QUOTE_INVALID = "FX_QUOTE_INVALID"
     SIGNAL_STALE = "SIGNAL_STALE"
     SIGNAL_FROM_FUTURE = "SIGNAL_FROM_FUTURE"
     DUPLICATE_ORDER = "DUPLICATE_ORDER"
@@ -71,6 +75,10 @@ class Reason(StrEnum):
     BELOW_LOT = "BELOW_LOT"
 
 
+Written = dict[str, Any] | list[str]
+"""A check in the journal: in full by its words' names, or in short by their places."""
+
+
 @final
 @dataclass(slots=True)
 class CheckResult:
@@ -91,8 +99,18 @@ class CheckResult:
     source: str = ""
     message: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Written:
         """The canonical form in the journal: what a check has nothing to say of is left out."""
+        if self.passed and self.reason is None and not self.message:
+            return _in_short(
+                self.name,
+                self.scope,
+                self.unit,
+                self.source,
+                self.limit,
+                self.observed,
+                self.projected,
+            )
         doc: dict[str, Any] = {
             "name": self.name,
             "passed": self.passed,
@@ -115,7 +133,7 @@ class CheckResult:
 
     @classmethod
     def from_json(cls, doc: dict[str, Any]) -> CheckResult:
-        """Read what `to_json` wrote."""
+        """Read what is written in full: once all checks were, now those with a reason."""
 
         def number(name: str) -> Decimal | None:
             return Decimal(doc[name]) if name in doc else None
@@ -179,12 +197,19 @@ class Checks(Sequence[CheckResult]):
 
     __hash__ = None  # type: ignore[assignment]  # what is in it may change
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[Written]:
         """The canonical form in the journal."""
         return [
-            each.to_json() if type(each) is CheckResult else _passed_json(each)
-            for each in self.told
+            each.to_json() if type(each) is CheckResult else _in_short(*each) for each in self.told
         ]
+
+    @classmethod
+    def from_json(cls, docs: Iterable[Written]) -> Checks:
+        """Read what `to_json` wrote."""
+        return cls(
+            _read_short(*doc) if isinstance(doc, list) else CheckResult.from_json(doc)
+            for doc in docs
+        )
 
 
 def in_full(
@@ -200,19 +225,40 @@ def in_full(
     return CheckResult(name, True, scope, unit, None, limit, observed, projected, source)
 
 
-def _passed_json(told: Passed) -> dict[str, Any]:
-    """As `CheckResult.to_json` writes it."""
-    name, scope, unit, source, limit, observed, projected = told
-    doc: dict[str, Any] = {"name": name, "passed": True, "scope": scope, "unit": unit}
-    if limit is not None:
-        doc["limit"] = text(limit)
-    if observed is not None:
-        doc["observed"] = text(observed)
+def _in_short(
+    name: str,
+    scope: str,
+    unit: str,
+    source: str,
+    limit: Decimal | None,
+    observed: Decimal | None,
+    projected: Decimal | None,
+) -> list[str]:
+    """`Passed` in the journal: "" for a number that is not there, none of them at the end."""
     if projected is not None:
-        doc["projected"] = text(projected)
-    if source:
-        doc["source"] = source
-    return doc
+        seen = optional_text(observed)
+        return [name, scope, unit, source, optional_text(limit), seen, text(projected)]
+    if observed is not None:
+        return [name, scope, unit, source, optional_text(limit), text(observed)]
+    if limit is not None:
+        return [name, scope, unit, source, text(limit)]
+    return [name, scope, unit, source] if source else [name, scope, unit]
+
+
+def _read_short(
+    name: str,
+    scope: str,
+    unit: str,
+    source: str = "",
+    limit: str = "",
+    observed: str = "",
+    projected: str = "",
+) -> Passed:
+    most, now, then = (Decimal(each) if each else None for each in (limit, observed, projected))
+    return (name, scope, unit, source, most, now, then)
+
+
+SIZING_WORDS = ("capped_by", "currency")
 
 
 @dataclass(slots=True)
@@ -220,6 +266,8 @@ class Sizing:
     """How the order's size came about. Quantities are signed (BUY positive) but order_quantity.
 
     capped_by names the constraint that made the order smaller than the target asks; "" if none.
+    Prices are in the instrument's currency and order_notional is in the account's: fx_rate is what
+    one unit of `currency` counted as; None and "" where both are the same.
     """
 
     reference_price: Decimal
@@ -230,10 +278,12 @@ class Sizing:
     limit_price: Decimal
     order_notional: Decimal
     capped_by: str = ""
+    currency: str = ""
+    fx_rate: Decimal | None = None
 
     def to_json(self) -> dict[str, str]:
-        """The canonical form in the journal."""
-        return {
+        """The canonical form in the journal; the last two only where there is a rate."""
+        doc = {
             "reference_price": text(self.reference_price),
             "current_quantity": text(self.current_quantity),
             "working_quantity": text(self.working_quantity),
@@ -243,17 +293,23 @@ class Sizing:
             "order_notional": text(self.order_notional),
             "capped_by": self.capped_by,
         }
+        if self.fx_rate is not None:
+            doc["currency"], doc["fx_rate"] = self.currency, text(self.fx_rate)
+        return doc
 
     @classmethod
     def from_json(cls, doc: dict[str, str]) -> Sizing:
         """Read what `to_json` wrote."""
-        numbers = {name: Decimal(doc[name]) for name in doc if name != "capped_by"}
-        return cls(**numbers, capped_by=doc["capped_by"])
+        numbers = {name: Decimal(doc[name]) for name in doc if name not in SIZING_WORDS}
+        return cls(**numbers, capped_by=doc["capped_by"], currency=doc.get("currency", ""))
 
 
 @dataclass(slots=True)
 class Decision:
-    """The verdict on one signal. sequence is 0 until the journal holds it (or in a what-if)."""
+    """The verdict on one signal. sequence is 0 until the journal holds it (or in a what-if).
+
+    What is approved is an order, or new terms for one that works: replacement.
+    """
 
     signal: Signal
     outcome: Outcome
@@ -265,10 +321,11 @@ class Decision:
     sizing: Sizing | None = None
     order: Order | None = None
     sequence: int = 0
+    replacement: Terms | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form in the journal, without the sequence, which is the entry's."""
-        return {
+        doc: dict[str, Any] = {
             "signal": self.signal.to_json(),
             "outcome": self.outcome.value,
             "decided_at_ns": self.decided_at_ns,
@@ -279,6 +336,9 @@ class Decision:
             "sizing": self.sizing.to_json() if self.sizing else None,
             "order": self.order.to_json() if self.order else None,
         }
+        if self.replacement is not None:
+            doc["replacement"] = self.replacement.to_json()
+        return doc
 
     @classmethod
     def from_json(cls, doc: dict[str, Any], sequence: int) -> Decision:
@@ -290,8 +350,9 @@ class Decision:
             limits_version=doc["limits_version"],
             message=doc["message"],
             reasons=[Reason(reason) for reason in doc["reasons"]],
-            checks=Checks(map(CheckResult.from_json, doc["checks"])),
+            checks=Checks.from_json(doc["checks"]),
             sizing=Sizing.from_json(doc["sizing"]) if doc["sizing"] else None,
             order=Order.from_json(doc["order"]) if doc["order"] else None,
             sequence=sequence,
+            replacement=Terms.from_json(doc["replacement"]) if "replacement" in doc else None,
         )

@@ -65,7 +65,7 @@ class ExecRestatementReason(StrEnum):
 class ExecutionReport:
     """One report about the order `cl_ord_id`.
 
-    last_qty and last_px are given for TRADE; commission is in the account's currency; exec_id is
+    last_qty and last_px are given for TRADE; commission is in the instrument's currency; exec_id is
     unique per broker, and is what a fill is deduplicated on. transact_time_ns is the broker's.
     order_qty and price are what the broker says the order now has: they count for REPLACED and
     RESTATED, and are None where it did not say. orig_cl_ord_id is given in the answer to a cancel
@@ -94,7 +94,7 @@ class ExecutionReport:
         doc: dict[str, Any] = {
             "cl_ord_id": self.cl_ord_id,
             "exec_id": self.exec_id,
-            "exec_type": self.exec_type.value,
+            "exec_type": str(self.exec_type),
             "transact_time_ns": self.transact_time_ns,
             "last_qty": text(self.last_qty),
             "last_px": optional_text(self.last_px),
@@ -110,9 +110,9 @@ class ExecutionReport:
         if self.price is not None:
             doc["price"] = text(self.price)
         if self.exec_restatement_reason is not None:
-            doc["exec_restatement_reason"] = self.exec_restatement_reason.value
+            doc["exec_restatement_reason"] = str(self.exec_restatement_reason)
         if self.ord_status is not None:
-            doc["ord_status"] = self.ord_status.value
+            doc["ord_status"] = str(self.ord_status)
         return doc
 
     @classmethod

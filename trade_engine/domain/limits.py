@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
+from trade_engine.domain.clock import NS_PER_MS
 from trade_engine.domain.money import ZERO
 
 
@@ -144,13 +145,19 @@ def waived(name: str, source: str) -> Limit:
 class Rate:
     """A throttle (GCRA): `count` messages per `period_ns`, and `burst` more at once.
 
-    A count of 0 stands for a rate that was waived: there is no throttle to ask.
+    A count of 0 stands for a rate that was waived: there is no throttle to ask. at_once is how many
+    pass without a pause, which decisions show.
     """
 
     count: int
     period_ns: int
     burst: int
     source: str
+    at_once: Decimal = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Count once and not at every signal."""
+        object.__setattr__(self, "at_once", Decimal(self.burst + 1))
 
     @property
     def is_waived(self) -> bool:
@@ -172,17 +179,53 @@ LevelKey = tuple[Level, str]
 """A level and its id: "" for the default, "strategy|symbol" for both."""
 
 
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """A number that takes the place of the one that a level sets, from from_ns until until_ns.
+
+    It begins and ends by the clock of what is decided, so nobody has to undo it: at from_ns it
+    holds, at until_ns it does not. operator is who answers for it, reason why it was given.
+    """
+
+    name: str
+    limit_name: str
+    level: Level
+    scope_id: str
+    value: Decimal
+    from_ns: int
+    until_ns: int
+    reason: str
+    operator: str
+
+    def holds(self, now_ns: int) -> bool:
+        """Whether it is in force at an instant."""
+        return self.from_ns <= now_ns < self.until_ns
+
+    def applies_to(self, account_id: str) -> bool:
+        """Whether it can matter to an account; to every account where account_id is ""."""
+        return not account_id or self.level is not Level.ACCOUNT or self.scope_id == account_id
+
+
+LONG_AGO_NS = -(1 << 63)
+NEVER_NS = 1 << 63
+
+
 @dataclass(slots=True)
 class Limits:
     """All limits of a configuration, immutable once made; version is the hash of its content.
 
     What holds is worked out once for each combination of the ids that the configuration names. Any
-    other id counts as "", so that whoever makes up ids makes nothing grow.
+    other id counts as "", so that whoever makes up ids makes nothing grow. It is worked out anew
+    when a raise begins or ends: between two such instants an answer is the same object.
     """
 
     version: str
     numbers: dict[LevelKey, dict[str, Limit]]
     rates: dict[LevelKey, dict[str, Rate]]
+    raises: tuple[Raise, ...] = ()
+    _since_ns: int = field(init=False, repr=False, compare=False, default=LONG_AGO_NS)
+    _until_ns: int = field(init=False, repr=False, compare=False, default=NEVER_NS)
+    _raised: dict[LevelKey, dict[str, Limit]] = field(init=False, repr=False, compare=False)
     _named: frozenset[str] = field(init=False, repr=False, compare=False)
     _in_force: dict[tuple[str, str, str, str], dict[str, Limit]] = field(
         init=False, repr=False, compare=False, default_factory=dict
@@ -198,11 +241,16 @@ class Limits:
         """Note the ids that are named."""
         ids = (scope_id for _, scope_id in (*self.numbers, *self.rates))
         self._named = frozenset(name for scope_id in ids for name in scope_id.split("|"))
+        self._raised = self.numbers
+        if self.raises:
+            self._turn_to(LONG_AGO_NS)
 
     def in_force(
-        self, account_id: str, strategy_id: str, symbol: str, asset_class: str = ""
+        self, now_ns: int, account_id: str, strategy_id: str, symbol: str, asset_class: str = ""
     ) -> dict[str, Limit]:
         """The tightest limit of each name for this account, strategy and symbol of a class."""
+        if not self._since_ns <= now_ns < self._until_ns:
+            self._turn_to(now_ns)
         named = self._named
         key = (
             account_id if account_id in named else "",
@@ -237,6 +285,27 @@ class Limits:
             self._largest[name] = max((each for each in found if each is not None), default=ZERO)
         return self._largest[name]
 
+    @property
+    def approvals_kept_ns(self) -> int:
+        """How long an approval may still make another order a duplicate, wherever it is set."""
+        return int(self.largest(DUPLICATE_INTERVAL.name) * NS_PER_MS)
+
+    def _turn_to(self, now_ns: int) -> None:
+        """Take the raises that hold now, until the next one begins or ends."""
+        instants = {LONG_AGO_NS, NEVER_NS}
+        instants |= {at_ns for each in self.raises for at_ns in (each.from_ns, each.until_ns)}
+        self._since_ns = max(at_ns for at_ns in instants if at_ns <= now_ns)
+        self._until_ns = min(at_ns for at_ns in instants if at_ns > now_ns)
+        self._raised = {level: dict(named) for level, named in self.numbers.items()}
+        for each in self.raises:
+            named = self._raised.get((each.level, each.scope_id), {})
+            limit = named.get(each.limit_name)
+            if limit is not None and each.holds(now_ns):
+                raised = Limit(each.value, f"{limit.source} raise {each.name}")
+                if is_tighter(each.limit_name, limit, raised):  # it loosens, or does nothing
+                    named[each.limit_name] = raised
+        self._in_force.clear()
+
     def _tightest(
         self, account_id: str, strategy_id: str, symbol: str, asset_class: str
     ) -> dict[str, Limit]:
@@ -249,8 +318,8 @@ class Limits:
             (Level.SYMBOL, symbol),
             (Level.STRATEGY_SYMBOL, f"{strategy_id}|{symbol}"),
         ):
-            for name, limit in self.numbers.get(level, {}).items():
-                if name not in tightest or _is_tighter(name, limit, tightest[name]):
+            for name, limit in self._raised.get(level, {}).items():
+                if name not in tightest or is_tighter(name, limit, tightest[name]):
                     tightest[name] = limit
         return tightest
 
@@ -272,5 +341,6 @@ class Limits:
         return replace(slowest, burst=smallest.burst, source=source)
 
 
-def _is_tighter(name: str, limit: Limit, than: Limit) -> bool:
+def is_tighter(name: str, limit: Limit, than: Limit) -> bool:
+    """Whether of two limits of a name the first lets less through."""
     return limit.value > than.value if name in _FLOORS else limit.value < than.value

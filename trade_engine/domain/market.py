@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from trade_engine.domain.money import ONE, ZERO, optional_text
-from trade_engine.domain.order import OrderPolicy
+from trade_engine.domain.order import OrderPolicy, WorkingOrders
 
 HALF = Decimal("0.5")
 
@@ -16,7 +16,8 @@ class Instrument:
     """A tradable thing. tick is the price step, lot the quantity step, both positive.
 
     A position of q at price p is worth q * p * multiplier in `currency`. underlying is what it is a
-    claim on, where that is something else than itself.
+    claim on, where that is something else than itself; asset is what its exposure is counted under,
+    together with other claims on the same.
     """
 
     symbol: str
@@ -30,11 +31,12 @@ class Instrument:
     restricted: bool = False
     underlying: str = ""
     order_policy: OrderPolicy = OrderPolicy.MARKETABLE_LIMIT
+    working_orders: WorkingOrders = WorkingOrders.ADD
+    asset: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def asset(self) -> str:
-        """What its exposure is counted under, together with other claims on the same."""
-        return self.underlying or self.symbol
+    def __post_init__(self) -> None:
+        """Say once what every signal asks for."""
+        object.__setattr__(self, "asset", self.underlying or self.symbol)
 
 
 @dataclass(slots=True)

@@ -1,10 +1,11 @@
 """Exact decimals: how numbers enter, how they are written, how they are rounded.
 
 Inside the engine money, prices and quantities are `decimal.Decimal`. The working precision is set
-once, here, to 120 digits: what enters has at most 28 (`MAX_ABS` and `MAX_DECIMALS`), so that the
-largest product in use, a price times a quantity times a multiplier times a lot, has 112. Sums and
-products are exact, lots and ticks are counted by whole division, which is exact as well, and only
-`quotient` ever rounds. Mixing in a binary float raises `decimal.FloatOperation`.
+once, here, to 150 digits: what enters has at most 28 (`MAX_ABS` and `MAX_DECIMALS`), so that the
+largest product in use, a price times a quantity times a multiplier times a rate of exchange times
+a lot or a limit, has 140. Sums and products are exact, lots and ticks are counted by whole
+division, which is exact as well, and only `quotient` ever rounds. Mixing in a binary float raises
+`decimal.FloatOperation`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ONE = Decimal(1)
 BPS = Decimal(10_000)
 ONE_BPS = ONE / BPS
 
-PRECISION_DIGITS = 120
+PRECISION_DIGITS = 150
 MAX_ABS = Decimal(10) ** 15
 """No number that enters may be larger: past it lies a typing error, not an order."""
 MAX_DECIMALS = 12
@@ -93,6 +94,19 @@ def optional_text(value: Decimal | None) -> str:
     return "" if value is None else text(value)
 
 
+def optional(written: str | Decimal | None) -> Decimal | None:
+    """Read what may not be there, as it was written or as a table has it."""
+    return None if written is None else Decimal(written)
+
+
+_WHOLE = tuple(map(Decimal, range(1024)))
+
+
+def whole(number: int) -> Decimal:
+    """A count as a decimal; the usual ones are not made anew."""
+    return _WHOLE[number] if 0 <= number < len(_WHOLE) else Decimal(number)
+
+
 def round_down(value: Decimal, step: Decimal) -> Decimal:
     """Round toward zero to a multiple of `step` (a lot)."""
     return value // step * step
@@ -109,6 +123,6 @@ def ceil_to(value: Decimal, step: Decimal) -> Decimal:
     return -floor_to(-value, step)
 
 
-def quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
-    """Divide, rounded to `COST_QUANTUM` half to even: the only place where a ledger rounds."""
-    return (numerator / denominator).quantize(COST_QUANTUM, rounding=ROUND_HALF_EVEN)
+def quotient(numerator: Decimal, denominator: Decimal, rounding: str = ROUND_HALF_EVEN) -> Decimal:
+    """Divide, rounded to `COST_QUANTUM`, half to even unless told: the only place that rounds."""
+    return (numerator / denominator).quantize(COST_QUANTUM, rounding=rounding)

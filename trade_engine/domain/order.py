@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NewType
 
-from trade_engine.domain.money import ZERO, optional_text, quotient, text
+from trade_engine.domain.money import ZERO, optional, optional_text, quotient, text
 from trade_engine.domain.signal import Side
 
 
@@ -38,6 +38,16 @@ class OrderPolicy(StrEnum):
     MARKETABLE_LIMIT = "MARKETABLE_LIMIT"
     IOC = "IOC"
     LIMIT = "LIMIT"
+
+
+class WorkingOrders(StrEnum):
+    """What a signal does about a working order of its strategy, on its side of the instrument.
+
+    ADD: it leaves that be, and orders what is missing. REPLACE: it gives the order new terms.
+    """
+
+    ADD = "ADD"
+    REPLACE = "REPLACE"
 
 
 class OrdStatus(StrEnum):
@@ -72,6 +82,10 @@ class DeliveryState(StrEnum):
     SENT = "SENT"
     IN_DOUBT = "IN_DOUBT"
 
+
+UNCLEAR = frozenset({DeliveryState.SENDING, DeliveryState.IN_DOUBT})
+ENDED_NAMES = frozenset({"CANCELED", "EXPIRED", "REJECTED"})
+"""The marks of an order that its broker ended: no request about it takes effect any more."""
 
 CLOSED = frozenset(
     {
@@ -119,6 +133,9 @@ class Order:
     updated_at_ns: int = 0
     last_sequence: int = 0
     chain: dict[str, Any] = field(default_factory=dict)
+    fx_rate: Decimal | None = None
+    """What one unit of the instrument's currency was counted as when it was approved; None where
+    that is the account's own."""
 
     def copy(self) -> Order:
         """The order as it is now, for whoever must not see it change. Much on the hot path."""
@@ -146,6 +163,7 @@ class Order:
             self.updated_at_ns,
             self.last_sequence,
             self.chain,
+            self.fx_rate,
         )
 
     @property
@@ -156,12 +174,38 @@ class Order:
     @property
     def is_open(self) -> bool:
         """Whether it may still fill, as far as is known: it then holds its reservation."""
-        return self.ord_status not in CLOSED or self.leaves_qty > 0  # done for the day, but GTC
+        if self.ord_status not in CLOSED or self.leaves_qty > 0:  # done for the day, but GTC
+            return True
+        return bool(self.chain) and self.working_qty > 0  # filled, and asked to be for more
+
+    @property
+    def working_qty(self) -> Decimal:
+        """What may still fill at worst: LeavesQty, or what an open request to replace would leave.
+
+        Until the broker has answered, nobody knows which of the two terms it works on.
+        """
+        if not self.chain or not ENDED_NAMES.isdisjoint(self.chain["marks"]):
+            return self.leaves_qty
+        asked = [
+            Decimal(each["order_qty"]) - self.cum_qty
+            for each in self.chain["requests"]
+            if each["kind"] == "REPLACE" and each["order_qty"]
+        ]
+        return max(self.leaves_qty, *asked) if asked else self.leaves_qty
+
+    @property
+    def replacement(self) -> dict[str, Any] | None:
+        """The engine's own request to replace that the broker has not answered, if there is one."""
+        requests = self.chain["requests"] if self.chain else ()
+        return next((each for each in requests if "signal_id" in each), None)
 
     @property
     def is_unclear(self) -> bool:
-        """Whether it may be on its way to the broker, or there, without our knowing."""
-        return self.delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT)
+        """Whether it, or its replacement, may be on its way to the broker without our knowing."""
+        if self.delivery in UNCLEAR:
+            return True
+        asked = self.replacement if self.chain else None
+        return asked is not None and DeliveryState(asked["delivery"]) in UNCLEAR
 
     @property
     def avg_px(self) -> Decimal:
@@ -171,7 +215,7 @@ class Order:
     def to_json(self) -> dict[str, Any]:
         """The canonical form in the journal and in Redis: decimals as strings, times in ns.
 
-        chain is there only when it is not empty.
+        chain and fx_rate are there only where there is something to say.
         """
         doc: dict[str, Any] = {
             "order_id": self.order_id,
@@ -179,15 +223,15 @@ class Order:
             "strategy_id": self.strategy_id,
             "symbol": self.symbol,
             "signal_id": self.signal_id,
-            "side": self.side.value,
-            "ord_type": self.ord_type.value,
-            "time_in_force": self.time_in_force.value,
+            "side": str(self.side),
+            "ord_type": str(self.ord_type),
+            "time_in_force": str(self.time_in_force),
             "order_qty": text(self.order_qty),
             "price": optional_text(self.price),
             "broker": self.broker,
             "created_at_ns": self.created_at_ns,
-            "ord_status": self.ord_status.value,
-            "delivery": self.delivery.value,
+            "ord_status": str(self.ord_status),
+            "delivery": str(self.delivery),
             "cum_qty": text(self.cum_qty),
             "leaves_qty": text(self.leaves_qty),
             "cum_value": text(self.cum_value),
@@ -199,6 +243,8 @@ class Order:
         }
         if self.chain:
             doc["chain"] = self.chain
+        if self.fx_rate is not None:
+            doc["fx_rate"] = text(self.fx_rate)
         return doc
 
     @classmethod
@@ -228,6 +274,7 @@ class Order:
             updated_at_ns=int(doc["updated_at_ns"]),
             last_sequence=int(doc["last_sequence"]),
             chain=doc.get("chain") or {},
+            fx_rate=optional(doc.get("fx_rate")),
         )
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from trade_engine.domain.limits import STRATEGY_RATE, Level, Limit, Limits, Rate
+from trade_engine.domain.fx import FxPair
+from trade_engine.domain.limits import STRATEGY_RATE, Level, Limit, Limits, Raise, Rate
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import ZERO, text
-from trade_engine.domain.order import OrderPolicy
+from trade_engine.domain.order import OrderPolicy, WorkingOrders
 from trade_engine.domain.session import ALWAYS_OPEN
 from trade_engine.domain.trading_state import TradingState
 
@@ -63,11 +64,25 @@ class Rulebook:
     instruments: dict[str, Instrument] = field(default_factory=dict)
     accounts: dict[str, AccountTerms] = field(default_factory=dict)
     strategies: dict[str, StrategyTerms] = field(default_factory=dict)
+    fx: dict[tuple[str, str], FxPair] = field(default_factory=dict)
+    """How money is converted, by (from, to)."""
+
+    def fx_pair(self, symbol: str, currency: str) -> FxPair | None:
+        """What converts an instrument's money into a currency; None where nothing has to be."""
+        instrument = self.instruments.get(symbol)
+        return self.fx.get((instrument.currency, currency)) if instrument else None
+
+    def with_fx(self, symbols: list[str], currency: str) -> list[str]:
+        """These symbols, and those whose quotes say what they are worth in a currency."""
+        if not self.fx:
+            return symbols
+        pairs = [self.fx_pair(symbol, currency) for symbol in symbols]
+        return sorted({*symbols, *(pair.symbol for pair in pairs if pair is not None)})
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form in the journal; `version` is the hash of `content`.
 
-        strategies is there only where some are listed.
+        strategies, raises and fx are there only where some are listed.
         """
         doc: dict[str, Any] = {
             "version": self.version,
@@ -90,6 +105,10 @@ class Rulebook:
             doc["strategies"] = [
                 _strategy_json(self.strategies[each]) for each in sorted(self.strategies)
             ]
+        if self.limits.raises:
+            doc["raises"] = [_raise_json(each) for each in self.limits.raises]
+        if self.fx:
+            doc["fx"] = [self.fx[each].to_json() for each in sorted(self.fx)]
         return doc
 
     def content(self) -> dict[str, Any]:
@@ -120,12 +139,15 @@ class Rulebook:
         terms = [_terms_from_json(each) for each in doc["accounts"]]
         return cls(
             version=doc["version"],
-            limits=Limits(doc["version"], numbers, rates),
+            limits=Limits(
+                doc["version"], numbers, rates, tuple(map(_raise_from_json, doc.get("raises", ())))
+            ),
             instruments={each.symbol: each for each in instruments},
             accounts={each.account_id: each for each in terms},
             strategies={
                 each["strategy_id"]: _strategy_from_json(each) for each in doc.get("strategies", ())
             },
+            fx={(each.base, each.terms): each for each in map(FxPair.from_json, doc.get("fx", ()))},
         )
 
 
@@ -140,6 +162,34 @@ def _rate_json(rate: Rate) -> dict[str, Any]:
         "burst": rate.burst,
         "source": rate.source,
     }
+
+
+def _raise_json(each: Raise) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "limit": each.limit_name,
+        "level": each.level.value,
+        "id": each.scope_id,
+        "value": text(each.value),
+        "from_ns": each.from_ns,
+        "until_ns": each.until_ns,
+        "reason": each.reason,
+        "operator": each.operator,
+    }
+
+
+def _raise_from_json(doc: dict[str, Any]) -> Raise:
+    return Raise(
+        doc["name"],
+        doc["limit"],
+        Level(doc["level"]),
+        doc["id"],
+        Decimal(doc["value"]),
+        int(doc["from_ns"]),
+        int(doc["until_ns"]),
+        doc["reason"],
+        doc["operator"],
+    )
 
 
 def _terms_json(terms: AccountTerms) -> dict[str, Any]:
@@ -193,6 +243,8 @@ def _instrument_json(instrument: Instrument) -> dict[str, Any]:
     said = {"underlying": instrument.underlying} if instrument.underlying else {}
     if instrument.order_policy is not OrderPolicy.MARKETABLE_LIMIT:
         said["order_policy"] = instrument.order_policy.value
+    if instrument.working_orders is not WorkingOrders.ADD:
+        said["working_orders"] = instrument.working_orders.value
     return said | {
         "symbol": instrument.symbol,
         "tick": text(instrument.tick),
@@ -209,4 +261,5 @@ def _instrument_json(instrument: Instrument) -> dict[str, Any]:
 def _instrument_from_json(doc: dict[str, Any]) -> Instrument:
     numbers = {name: Decimal(doc[name]) for name in ("tick", "lot", "multiplier")}
     policy = OrderPolicy(doc.get("order_policy", OrderPolicy.MARKETABLE_LIMIT))
-    return Instrument(**(doc | numbers | {"order_policy": policy}))
+    working = WorkingOrders(doc.get("working_orders", WorkingOrders.ADD))
+    return Instrument(**(doc | numbers | {"order_policy": policy, "working_orders": working}))

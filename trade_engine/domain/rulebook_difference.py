@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from trade_engine.domain.clock import rfc3339_brief
 from trade_engine.domain.rulebook import Rulebook
 
 UNLIMITED = "acknowledged as unlimited"
@@ -15,9 +16,9 @@ NS_PER_MS = 1_000_000
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NAMED_BY = {
     "instruments": "symbol",
+    "fx": "pair",
     "accounts": "account_id",
     "strategies": "strategy_id",
-    "raises": "name",
 }
 """The lists of a rulebook whose elements have a name, and the field that holds it."""
 
@@ -58,6 +59,9 @@ def _values(rulebook: Rulebook) -> Iterator[tuple[str, str]]:
         elif kind == "rates":
             for each in content:
                 yield _rate(each)
+        elif kind == "raises":
+            for each in content:
+                yield f"raises.{_quoted(each['name'])}", _raise(each)
         elif kind in _NAMED_BY:
             for each in content:
                 name = each[_NAMED_BY[kind]]
@@ -72,6 +76,15 @@ def _rate(doc: dict[str, Any]) -> tuple[str, str]:
     value = f"{doc['count']} per {doc['period_ns'] // NS_PER_MS} ms, burst {doc['burst']}"
     path = f"{level_path(doc['level'], doc['id'])}.{doc['name']}"
     return path, value if doc["count"] else UNLIMITED
+
+
+def _raise(doc: dict[str, Any]) -> str:
+    """What it raises, to what, and when it begins and ends: all in one line."""
+    path = f"{level_path(doc['level'], doc['id'])}.{doc['limit']}"
+    return (
+        f"{path} is {doc['value']} from {rfc3339_brief(doc['from_ns'])} until "
+        f"{rfc3339_brief(doc['until_ns'])} ({doc['operator']}: {doc['reason']})"
+    )
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from trade_engine.domain.execution import SYNTHETIC, ExecutionReport
-from trade_engine.domain.money import text
+from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.order_chain import AMENDMENTS, Execution
@@ -22,6 +22,11 @@ def needs_executions(order: Order, report: ExecutionReport) -> bool:
     """Whether a report can only be folded in with the order's executions at hand."""
     if order.chain and (order.chain["waiting"] or "synthetic" in order.chain):
         return True
+    return amends(report)
+
+
+def amends(report: ExecutionReport) -> bool:
+    """Whether a report is folded in beside an order's executions, whatever the order knows."""
     return report.exec_type in AMENDMENTS or report.exec_id.startswith(SYNTHETIC)
 
 
@@ -59,6 +64,8 @@ def rebook(batch: Batch, order: Order, execution: Execution) -> dict[str, Any]:
     position = state.position(order.strategy_id, order.symbol)
     position.quantity += after.quantity - before.quantity
     position.cost += after.cost - before.cost
+    if position.local_cost is not None:
+        position.local_cost += (after.local_cost or ZERO) - (before.local_cost or ZERO)
     position.realized_pnl += after.realized_pnl - before.realized_pnl
     position.fees += after.fees - before.fees
     state.cash += cash_moved(after) - cash_moved(before)

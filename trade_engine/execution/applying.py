@@ -21,7 +21,6 @@ from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.execution.attempt import Attempt, same_content
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.books_compare import compare_books
-from trade_engine.execution.changed_terms import halt_on_changed_terms
 from trade_engine.execution.commands import Answer, HaltCauseStands
 from trade_engine.execution.decisions import decide_signal, evaluate
 from trade_engine.execution.differences import (
@@ -32,11 +31,11 @@ from trade_engine.execution.differences import (
 )
 from trade_engine.execution.fills import (
     book_cancel_reject,
-    book_report,
     named_orders,
     quarantine,
 )
 from trade_engine.execution.flattening import cancel_scope, flatten
+from trade_engine.execution.guarded_booking import book_guarded
 from trade_engine.execution.loss_watch import check_resume, watch_losses
 from trade_engine.execution.order_changes import (
     deliver,
@@ -45,8 +44,8 @@ from trade_engine.execution.order_changes import (
     request_cancel,
     set_trading_state,
 )
-from trade_engine.execution.overfill import halt_on_overfill
 from trade_engine.execution.ports import Verdicts
+from trade_engine.execution.replacing import intend_replacements, settle_replacements
 from trade_engine.execution.requests import (
     AcceptDifferenceRequest,
     BooksRequest,
@@ -61,8 +60,11 @@ from trade_engine.execution.requests import (
     LimitsRequest,
     PendingRequest,
     ReconciledRequest,
+    ReplaceDeliveryRequest,
+    ReplaceIntentRequest,
     ReportsRequest,
     Request,
+    StateChange,
     SubmitRequest,
     TradingStateRequest,
     WatchRequest,
@@ -111,24 +113,27 @@ class Application:
                 self._evaluate(request)
             case SubmitRequest() | EvaluateRequest():
                 attempt.fail(request.answer, self._gate_closed())
-            case IntentRequest() if not gate_open:
+            case IntentRequest() | ReplaceIntentRequest() if not gate_open:
                 attempt.fail(request.answer, self._gate_closed())
             case ReportsRequest():
                 self._book(request)
                 attempt.answer(request.answer, None)
-            case IntentRequest() if batch.delivery is DeliveryState.QUEUED:
+            case IntentRequest() | ReplaceIntentRequest() if batch.delivery is DeliveryState.QUEUED:
                 attempt.fail(request.answer, Fenced("this process is not the account's sender"))
-            case IntentRequest():
-                attempt.answer(request.answer, intend(batch, request.order_ids))
+            case IntentRequest() | ReplaceIntentRequest():
+                act = intend if isinstance(request, IntentRequest) else intend_replacements
+                attempt.answer(request.answer, act(batch, request.order_ids))
             case PendingRequest():
                 attempt.answer(request.answer, pending(batch))
-            case DeliveryRequest() | ReconciledRequest() | CloseUnknownRequest() if (
-                batch.sender != request.claim
-            ):
+            case (
+                DeliveryRequest()
+                | ReplaceDeliveryRequest()
+                | ReconciledRequest()
+                | CloseUnknownRequest()
+            ) if batch.sender != request.claim:
                 attempt.fail(request.answer, Fenced("this process is not the account's sender"))
-            case DeliveryRequest():
-                deliver(batch, request.outcomes)
-                attempt.answer(request.answer, None)
+            case DeliveryRequest() | ReplaceDeliveryRequest():
+                self._deliver(request)
             case ReconciledRequest():
                 attempt.answer(
                     request.answer, note_differences(batch, request.broker, request.found)
@@ -157,6 +162,13 @@ class Application:
             case LimitsRequest():
                 attempt.answer(request.answer, batch.change_limits(request.change))
 
+    def _deliver(self, request: DeliveryRequest | ReplaceDeliveryRequest) -> None:
+        if isinstance(request, DeliveryRequest):
+            deliver(self._batch, request.outcomes)
+        else:
+            settle_replacements(self._batch, request.outcomes)
+        self._attempt.answer(request.answer, None)
+
     def _look(self, request: WatchRequest | BooksRequest) -> None:
         if isinstance(request, WatchRequest):
             self._attempt.changed_state(watch_losses(self._batch, self._marks))
@@ -179,14 +191,14 @@ class Application:
                 self._book_one(broker, report, order)
 
     def _book_one(self, broker: str, report: ExecutionReport, order: Order | None) -> None:
-        attempt, batch = self._attempt, self._batch
         if order is None:
-            keep_unknown(batch, broker, report)
-            return
-        before = order.copy()
-        book_report(batch, broker, report, order)
-        attempt.changed_state(halt_on_changed_terms(batch, before, order, report))
-        attempt.changed_state(halt_on_overfill(batch, order, before.cum_qty))
+            keep_unknown(self._batch, broker, report)
+        else:
+            self._halted_by(book_guarded(self._batch, broker, report, order))
+
+    def _halted_by(self, changes: list[StateChange]) -> None:
+        for change in changes:
+            self._attempt.changed_state(change)
 
     def _set_state(self, request: TradingStateRequest) -> None:
         attempt, batch = self._attempt, self._batch
@@ -233,8 +245,13 @@ class Application:
         decision = decide_signal(batch, signal, attempt.verdicts.get(id(signal), Verdicts()))
         attempt.decided.append(decision)
         attempt.by_signal_id[signal.signal_id] = decision
-        if decision.order is not None and not adopt(batch, decision.order):
-            attempt.approved.append(decision.order)
+        if decision.order is not None:
+            halts = adopt(batch, decision.order)
+            if halts is None:
+                attempt.approved.append(decision.order)
+            else:
+                self._halted_by(halts)
+        attempt.changes(decision.replacement)
         attempt.answer(request.answer, Answer(decision, replayed=False))
 
     def _cancel(self, request: CancelRequest) -> None:

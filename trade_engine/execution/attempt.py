@@ -11,6 +11,7 @@ from trade_engine.domain.errors import SignalIdConflict
 from trade_engine.domain.execution import ExecutionReport
 from trade_engine.domain.limits import LevelKey, Rate
 from trade_engine.domain.order import Order
+from trade_engine.domain.replacement import Terms
 from trade_engine.domain.signal import Signal
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.ports import Commit, Verdicts
@@ -48,13 +49,15 @@ class Attempt:
         self.flattened: dict[str, Decision] = {}
         self.approved: list[Order] = []
         self.to_cancel: list[Order] = []
+        self.replaces = False
+        """Whether an order of the account is to be given new terms."""
         self._seen_executions: set[tuple[str, str]] = set()
 
     def start(self, batch: Batch) -> None:
         """Begin anew on a fresh state."""
         self.batch, self.commit = batch, None
         self.answers, self.decided, self.by_signal_id = [], [], {}
-        self.approved, self.to_cancel = [], []
+        self.approved, self.to_cancel, self.replaces = [], [], False
         self._seen_executions.clear()
 
     def in_order(self) -> list[Request]:
@@ -123,6 +126,17 @@ class Attempt:
         assert self.batch is not None  # noqa: S101  start() was called
         for order_id in change.canceling if change else ():
             self.to_cancel.append(self.batch.state.orders[order_id])
+
+    def changes(self, terms: Terms | None) -> None:
+        """Let the router ask for new terms of an order, or for its cancel."""
+        if terms is None:
+            return
+        assert self.batch is not None  # noqa: S101  start() was called
+        order = self.batch.state.orders[terms.order_id]
+        if terms.cancels:
+            self.to_cancel.append(order)
+        else:
+            self.replaces = True
 
     def release_answers(self) -> None:
         """The batch is committed: let everybody know."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from trade_engine.audit.chain import canonical, seal
 from trade_engine.domain.account import AccountState, PositionKey
-from trade_engine.domain.clock import NS_PER_MS
+from trade_engine.domain.fx import FxPair
 from trade_engine.domain.journal import EntryKind, JournalEntry
-from trade_engine.domain.limits import DUPLICATE_INTERVAL, QUOTE_AGE
+from trade_engine.domain.limits import QUOTE_AGE
 from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE, ZERO, quotient
@@ -23,10 +23,13 @@ from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.position import Position
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import ALWAYS_OPEN, Session, utc_day
+from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState, strictest
+from trade_engine.execution.exchanges import Exchanges
 from trade_engine.execution.observer import Alert
 from trade_engine.execution.ports import Commit, DecisionRow, Fence, Fill
 from trade_engine.risk.exposure import Exposure
+from trade_engine.risk.fx import NoRate
 from trade_engine.risk.price import quote_age_ms
 from trade_engine.risk.view import Hours
 
@@ -67,6 +70,7 @@ class Batch:
         self.now_ns = now_ns
         self.quotes = quotes
         self.earlier_quotes = earlier_quotes or {}
+        self.exchanges = self._exchanges()
         self.exposure = Exposure(state.positions.values(), state.orders.values())
         self.acts_as_sender = False
         self.alerts: list[tuple[Alert, dict[str, Any]]] = []
@@ -75,6 +79,8 @@ class Batch:
         self._controls = controls
         self._session_at = session_at
         self._hours: dict[str, Hours] = {}
+        self.can_replace = False
+        """Whether the account's broker takes requests to replace."""
         self.books_fault: str | None = None
         """What keeps a firm's own books from being relied on; None where it keeps none."""
         self._unit_values: dict[str, Decimal | None] = {}
@@ -102,7 +108,13 @@ class Batch:
         self.state.limits_number = change.number
         self.state.limits_sequence = self.next_sequence
         self._unit_values.clear()
+        self.exchanges = self._exchanges()
         return self.write(EntryKind.LIMITS_CHANGED, change.journaled())
+
+    def _exchanges(self) -> Exchanges:
+        return Exchanges(
+            self.rulebook, self.state.currency, self.quotes, self.earlier_quotes, self.now_ns
+        )
 
     @property
     def next_sequence(self) -> int:
@@ -149,15 +161,15 @@ class Batch:
         else:
             self.state.orders.pop(order.order_id, None)
 
-    def count_approval(self, order: Order) -> None:
+    def count_approval(self, signal: Signal, quantity: Decimal) -> None:
         """Count an order that was approved; for as long as an equal one would be a duplicate."""
         self.state.activity.approve(
-            order.strategy_id,
-            order.symbol,
-            order.side,
-            order.order_qty,
+            signal.strategy_id,
+            signal.symbol,
+            signal.side,
+            quantity,
             self.now_ns,
-            int(self.rulebook.limits.largest(DUPLICATE_INTERVAL.name) * NS_PER_MS),
+            self.rulebook.limits.approvals_kept_ns,
         )
 
     def keep_position(self, position: Position) -> None:
@@ -194,10 +206,29 @@ class Batch:
         return strictest(covering)
 
     def unit_value(self, symbol: str) -> Decimal | None:
-        """What one unit of a symbol is worth now; None without a sane and fresh quote."""
+        """What exposure counts one unit of a symbol as now; None without a sane and fresh quote.
+
+        Foreign money counts at its worst rate.
+        """
         if symbol not in self._unit_values:
-            self._unit_values[symbol] = self._value(symbol)
+            value, rate = self._value(symbol), self.exchanges.rate(symbol)
+            if value is not None and rate is not None:
+                value = None if isinstance(rate, NoRate) else value * rate.worst
+            self._unit_values[symbol] = value
         return self._unit_values[symbol]
+
+    def unit_mark(self, symbol: str) -> Decimal | None:
+        """What one unit that is held is worth now: as `unit_value`, at the reference rate."""
+        rate = self.exchanges.rate(symbol)
+        if rate is None:
+            return self.unit_value(symbol)
+        value = self._value(symbol)
+        return None if value is None or isinstance(rate, NoRate) else value * rate.reference
+
+    def equity(self) -> Decimal | None:
+        """Cash, and all that is held at what it is worth now; None where that is not known."""
+        held = self.exposure.market_value(self.unit_mark if self.rulebook.fx else self.unit_value)
+        return None if held is None else self.state.cash + held
 
     def hours(self, symbol: str) -> Hours | None:
         """When an instrument trades; None when it is none."""
@@ -223,8 +254,18 @@ class Batch:
         """
         held = [each for (_, name), each in self.state.positions.items() if name == symbol]
         size = sum((abs(each.quantity) for each in held), ZERO)
-        paid = sum((abs(each.cost) for each in held), ZERO)
+        paid = sum((abs(each.own_cost) for each in held), ZERO)
         return quotient(paid, size * self.multiplier(symbol)) if size else None
+
+    def average_rate_paid(self, pair: FxPair) -> Decimal | None:
+        """The average price of a pair's symbol at which what is held through it was booked."""
+        own, booked = ZERO, ZERO
+        for (_, symbol), each in self.state.positions.items():
+            if each.local_cost and self.rulebook.fx_pair(symbol, self.state.currency) == pair:
+                own, booked = own + abs(each.local_cost), booked + abs(each.cost)
+        if not (own and booked):
+            return None
+        return quotient(own, booked) if pair.inverse else quotient(booked, own)
 
     def _value(self, symbol: str) -> Decimal | None:
         quote = self.quotes.get(symbol)
@@ -232,7 +273,7 @@ class Batch:
         if instrument is None:
             return None  # its multiplier is not known any more
         limits = self.rulebook.limits.in_force(
-            self.state.account_id, "", symbol, instrument.asset_class
+            self.now_ns, self.state.account_id, "", symbol, instrument.asset_class
         )
         limit = limits.get(QUOTE_AGE.name)
         if quote is None or limit is None or quote.fault() is not None:

@@ -96,6 +96,4 @@ def _ledgered(batch: Batch) -> Ledgered:
     quantities: dict[str, Decimal] = {}
     for (_, symbol), position in state.positions.items():
         quantities[symbol] = quantities.get(symbol, ZERO) + position.quantity
-    value = batch.exposure.market_value(batch.unit_value)
-    equity = None if value is None else state.cash + value
-    return Ledgered(state.currency, state.cash, equity, quantities)
+    return Ledgered(state.currency, state.cash, batch.equity(), quantities)

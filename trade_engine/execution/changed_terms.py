@@ -1,8 +1,9 @@
 """A broker that changes an order by itself: what it says is folded in, and past the approval halts.
 
-The engine asks for no replacement, so an order that works for more than it was approved for, or at
-a worse limit, has terms that no decision allowed: a fill within them is no overfill, and would pass
-unseen. Less, or a better limit, harms nobody. A corporate action scales both, and is left alone.
+An order that works for more than it was approved for, or at a worse limit, and than the engine asks
+for in a request to replace that is open, has terms that no decision allowed: a fill within them is
+no overfill, and would pass unseen. Less, or a better limit, harms nobody. A corporate action scales
+both, and is left alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, Trad
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.observer import Alert
 from trade_engine.execution.order_changes import set_trading_state
+from trade_engine.execution.replacing import terms_asked
 from trade_engine.execution.requests import StateChange
 
 
@@ -56,14 +58,17 @@ def _is_split(report: ExecutionReport) -> bool:
 
 def _enlarged(before: Order, order: Order, report: ExecutionReport) -> list[str]:
     """OrderQty never falls below CumQty: an overfill that it follows has its own tolerance."""
-    told = report.order_qty
-    if told is None or not before.order_qty < told <= order.order_qty:
+    told, asked = report.order_qty, terms_asked(before)
+    allowed = max(before.order_qty, asked.order_qty) if asked else before.order_qty
+    if told is None or not allowed < told <= order.order_qty:
         return []
     return [f"OrderQty {text(order.order_qty)}, not {text(before.order_qty)}"]
 
 
 def _worse_limit(before: Order, order: Order) -> list[str]:
-    was, now = before.price, order.price
+    was, now, asked = before.price, order.price, terms_asked(before)
+    if was is not None and asked is not None:
+        was = max(was, asked.price) if order.side is Side.BUY else min(was, asked.price)
     if was is None or now is None or was == now or (now > was) is not (order.side is Side.BUY):
         return []
     return [f"Price {text(now)}, not {text(was)}"]

@@ -8,9 +8,12 @@ from decimal import Decimal
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.difference import Difference
 from trade_engine.domain.errors import EngineError
+from trade_engine.domain.fx import FxPair
 from trade_engine.domain.limits_change import FileText, LimitsChange
+from trade_engine.domain.market import Quote
 from trade_engine.domain.rulebook_difference import RulebookDifference
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState
+from trade_engine.execution.raises import RaiseStatus
 from trade_engine.risk.limit_breaches import Breach
 
 
@@ -142,6 +145,34 @@ class AccountStatus:
     """None before the first day, and where the record cannot be read."""
     books: BooksStatus | None = None
     """None where the firm keeps no books of its own."""
+    active_raises: list[RaiseStatus] = field(default_factory=list)
+    currency: str = ""
+    rates: list[FxStatus] = field(default_factory=list)
+    """What converts the money of what it holds or works in other currencies."""
+
+
+@dataclass(slots=True)
+class FxStatus:
+    """A pair, its last quote, and the rates that it gives; None and a fault where it gives none."""
+
+    pair: FxPair
+    quote: Quote | None
+    reference: Decimal | None = None
+    worst: Decimal | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolTerms:
+    """What it takes to value a position in a symbol.
+
+    multiplier is what one unit at price 1 is worth, in its currency; pair is what converts that
+    into the account's, None where nothing has to. currency is empty for an instrument that left.
+    """
+
+    multiplier: Decimal
+    currency: str = ""
+    pair: FxPair | None = None
 
 
 @dataclass(slots=True)
@@ -205,6 +236,7 @@ class LimitsInForce:
     change: LimitsChange
     toml: str
     instruments_toml: str
+    raises: list[RaiseStatus] = field(default_factory=list)
 
 
 @dataclass(slots=True)

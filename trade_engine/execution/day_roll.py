@@ -12,9 +12,10 @@ from typing import Any
 
 from trade_engine.domain.day import Day, day_after
 from trade_engine.domain.journal import EntryKind
-from trade_engine.domain.money import ZERO, optional_text, text
+from trade_engine.domain.money import optional_text, text
 from trade_engine.domain.session import Session
 from trade_engine.execution.batch import Batch
+from trade_engine.execution.valuation import Prices, equity_at, last_prices
 
 
 def keep_day(batch: Batch, session: Session | None) -> None:
@@ -50,7 +51,7 @@ def _roll(batch: Batch, session: Session) -> None:
             "session": session.to_json(),
             "day": state.day.to_json(),
             "ended": _result(before, state.realized_pnl, state.fees),
-            "prices": {symbol: text(prices[symbol]) for symbol in sorted(prices)},
+            **prices.to_json(),
             "missing": missing,
         },
     )
@@ -62,38 +63,16 @@ def _open_start(batch: Batch) -> None:
         mark_equity(batch, prices)
 
 
-def mark_equity(batch: Batch, prices: dict[str, Decimal]) -> None:
+def mark_equity(batch: Batch, prices: Prices) -> None:
     """Journal what the account is worth: the start of its day where that is open, or a new peak."""
     batch.state.day.mark(equity_at(batch, prices))
     batch.write(
         EntryKind.EQUITY_MARKED,
         {
             "day": batch.state.day.to_json(),
-            "prices": {symbol: text(prices[symbol]) for symbol in sorted(prices)},
+            **prices.to_json(),
         },
     )
-
-
-def last_prices(batch: Batch) -> tuple[dict[str, Decimal], list[str]]:
-    """The last sane price of each symbol held, and the symbols that have none."""
-    prices, missing = {}, []
-    for symbol in batch.exposure.symbols_held():
-        quote = batch.quotes.get(symbol)
-        reference = None if quote is None or quote.fault() else quote.reference
-        if reference is None:
-            missing.append(symbol)
-        else:
-            prices[symbol] = reference
-    return prices, sorted(missing)
-
-
-def equity_at(batch: Batch, prices: dict[str, Decimal]) -> Decimal:
-    """Cash, and all that is held at these prices."""
-    held = (
-        batch.exposure.of_symbol(symbol).quantity * price * batch.multiplier(symbol)
-        for symbol, price in prices.items()
-    )
-    return batch.state.cash + sum(held, ZERO)
 
 
 def _result(before: Day, realized: Decimal, fees: Decimal) -> dict[str, Any]:

@@ -7,14 +7,16 @@ from typing import Any
 from trade_engine.domain.decision import Decision
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.limits import ACCOUNT_RATE, STRATEGY_RATE
-from trade_engine.domain.market import Quote
+from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.signal import Side, Signal
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.ports import DecisionRow, ThrottleVerdict, Verdicts
+from trade_engine.execution.replacing import replaceable, request_replace
 from trade_engine.risk.exposure import Elsewhere
+from trade_engine.risk.fx import Exchange
 from trade_engine.risk.pre_trade import decide
 from trade_engine.risk.standing import Standing
 from trade_engine.risk.view import Hours, Inputs, Throttle, View, Worth
@@ -23,7 +25,7 @@ from trade_engine.risk.view import Hours, Inputs, Throttle, View, Worth
 def evaluate(batch: Batch, signal: Signal, verdicts: Verdicts) -> Decision:
     """The decision as it would be now; the batch stays as it is."""
     decision = decide(gather(batch, signal, verdicts))
-    decision.order = None
+    decision.order = decision.replacement = None
     return decision
 
 
@@ -45,7 +47,9 @@ def decide_signal(
         order.last_sequence = decision.sequence
         batch.keep_order(order.copy())  # the decision keeps the order as it was decided
         batch.exposure.work(order, order.leaves_qty)
-        batch.count_approval(order)
+        batch.count_approval(signal, order.order_qty)
+    elif decision.replacement is not None and not decision.replacement.cancels:
+        batch.count_approval(signal, decision.replacement.order_qty)
     batch.write(
         EntryKind.DECISION,
         {
@@ -63,6 +67,8 @@ def decide_signal(
             order_id=order.order_id if order is not None else "",
         )
     )
+    if decision.replacement is not None:
+        request_replace(batch, decision.replacement, signal.signal_id)
     return decision
 
 
@@ -74,7 +80,6 @@ def gather(batch: Batch, signal: Signal, verdicts: Verdicts) -> Inputs:
     elsewhere = batch.exposure.elsewhere(signal.symbol, batch.unit_value, rulebook.instruments)
     instrument = rulebook.instruments.get(signal.symbol)
     asset_class = instrument.asset_class if instrument else ""
-    held = batch.exposure.market_value(batch.unit_value)
     view = View(
         sequence=batch.state.sequence,
         trading=batch.trading(account_id, signal.strategy_id, signal.symbol),
@@ -85,10 +90,10 @@ def gather(batch: Batch, signal: Signal, verdicts: Verdicts) -> Inputs:
         symbol_working_buy=total.working_buy,
         symbol_working_sell=total.working_sell,
         other_gross=elsewhere.gross,
-        equity=None if held is None else batch.state.cash + held,
+        equity=batch.equity(),
         missing_marks=elsewhere.missing,
         worth=_worth(batch),
-        standing=_standing(batch, signal, elsewhere),
+        standing=_standing(batch, signal, elsewhere, instrument),
     )
     return Inputs(
         signal=signal,
@@ -96,7 +101,9 @@ def gather(batch: Batch, signal: Signal, verdicts: Verdicts) -> Inputs:
         view=view,
         instrument=instrument,
         quote=batch.quotes.get(signal.symbol),
-        limits=rulebook.limits.in_force(account_id, signal.strategy_id, signal.symbol, asset_class),
+        limits=rulebook.limits.in_force(
+            batch.now_ns, account_id, signal.strategy_id, signal.symbol, asset_class
+        ),
         limits_version=rulebook.version,
         throttle=_throttle(rulebook, signal, STRATEGY_RATE, verdicts.strategy),
         currency=batch.state.currency,
@@ -108,6 +115,7 @@ def gather(batch: Batch, signal: Signal, verdicts: Verdicts) -> Inputs:
         account_throttle=_throttle(rulebook, signal, ACCOUNT_RATE, verdicts.account),
         strategy=rulebook.strategies.get(signal.strategy_id),
         strategies_listed=bool(rulebook.strategies),
+        exchange=batch.exchanges.of(signal.symbol) if rulebook.fx else None,
     )
 
 
@@ -121,11 +129,14 @@ def _let_close(inputs: Inputs) -> None:
     inputs.strategies_listed = False
     if view.standing is not None:
         view.standing.opposite_order_id = ""
+        view.standing.replaceable = None
         view.standing.approvals = []
         view.standing.executions = 0
 
 
-def _standing(batch: Batch, signal: Signal, elsewhere: Elsewhere) -> Standing:
+def _standing(
+    batch: Batch, signal: Signal, elsewhere: Elsewhere, instrument: Instrument | None
+) -> Standing:
     state = batch.state
     activity = state.activity
     return Standing(
@@ -141,6 +152,7 @@ def _standing(batch: Batch, signal: Signal, elsewhere: Elsewhere) -> Standing:
         executions=activity.executions.get(signal.strategy_id, 0),
         opposite_order_id=_opposite(batch, signal),
         approvals=activity.approvals(signal.strategy_id, signal.symbol),
+        replaceable=replaceable(batch, signal, instrument),
     )
 
 
@@ -182,13 +194,13 @@ def context_json(batch: Batch, inputs: Inputs) -> dict[str, Any]:
     marks are the quotes that valued what else is held: whoever audits can value it again.
     """
     symbol = inputs.signal.symbol
-    return {
+    context = {
         "now_ns": inputs.now_ns,
         "view": inputs.view.to_json(),
         "quote": inputs.quote.to_json() if inputs.quote else None,
         "marks": {
             other: batch.quotes[other].to_json()
-            for other in batch.exposure.symbols()
+            for other in batch.rulebook.with_fx(batch.exposure.symbols(), inputs.currency)
             if other != symbol and other in batch.quotes
         },
         "throttle": _throttle_json(inputs.throttle),
@@ -200,6 +212,9 @@ def context_json(batch: Batch, inputs: Inputs) -> dict[str, Any]:
         "hours": inputs.hours.to_json() if inputs.hours else None,
         "books_fault": inputs.books_fault,
     }
+    if inputs.exchange is not None:
+        context["exchange"] = inputs.exchange.to_json()
+    return context
 
 
 def decide_again(payload: dict[str, Any], sequence: int, rulebook: Rulebook) -> Decision:
@@ -223,7 +238,11 @@ def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Ruleb
         instrument=instrument,
         quote=Quote.from_json(context["quote"]) if context["quote"] else None,
         limits=rulebook.limits.in_force(
-            signal.account_id, signal.strategy_id, signal.symbol, asset_class
+            int(context["now_ns"]),
+            signal.account_id,
+            signal.strategy_id,
+            signal.symbol,
+            asset_class,
         ),
         limits_version=rulebook.version,
         throttle=_throttle(
@@ -242,7 +261,13 @@ def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Ruleb
         else None,
         strategy=rulebook.strategies.get(signal.strategy_id),
         strategies_listed=bool(rulebook.strategies) and not context.get("closing"),
+        exchange=_exchange_of(signal, context, rulebook) if "exchange" in context else None,
     )
+
+
+def _exchange_of(signal: Signal, context: dict[str, Any], rulebook: Rulebook) -> Exchange | None:
+    pair = rulebook.fx_pair(signal.symbol, context["currency"])
+    return Exchange.from_json(pair, context["exchange"]) if pair else None
 
 
 def _throttle_json(throttle: Throttle | None) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -38,6 +37,7 @@ from trade_engine.execution.commands import (
     LimitsUpdated,
     ResumeCommand,
     ResumeResult,
+    SymbolTerms,
     UpdateLimitsCommand,
 )
 from trade_engine.execution.gate import AccountGate, Settled, no_books
@@ -82,6 +82,7 @@ class Engine:
                 parts.portfolio_age_ms_max,
                 parts.portfolio_tolerance,
                 parts.clock,
+                parts.observer,
             )
             if parts.portfolio
             else None
@@ -135,6 +136,9 @@ class Engine:
             parts.queue_cap,
             parts.observer,
             self._books_fault(account_id),
+            can_replace=parts.brokers[
+                parts.rulebooks.latest.rulebook.accounts[account_id].broker
+            ].can_replace,
         )
 
     def _books_fault(self, account_id: str) -> Callable[[int], str | None]:
@@ -206,12 +210,11 @@ class Engine:
             await broker.stop()
         await asyncio.gather(*self._own_halts)
         await self._halting.stop()
-        leases = {router: router.lease for router in self._routers.values()}
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for router, lease in leases.items():
-            await router.release(lease)
+        for router in self._routers.values():
+            await router.release()
 
     async def _idle(self) -> None:
         while not self._is_idle():  # noqa: ASYNC110  the sum of many states, asked once in a life
@@ -261,7 +264,10 @@ class Engine:
     def _on_settled(self, settled: Settled) -> None:
         """A batch of ours is committed: ring, and let the router send."""
         self._settled_here[settled.account_id] = settled.sequence
-        self._routers[settled.account_id].offer(settled.commit, settled.approved, settled.to_cancel)
+        router = self._routers[settled.account_id]
+        router.offer(settled.commit, settled.approved, settled.to_cancel)
+        if settled.replaces:
+            router.look()
         self._parts.doorbell.ring(settled.account_id, settled.sequence)
 
     def _halt_account(self, account_id: str, why: str) -> None:
@@ -382,10 +388,14 @@ class Engine:
         """The last quotes of these symbols; unknown ones are absent."""
         return await self._parts.stores.risk.quotes(symbols)
 
-    def multiplier(self, symbol: str) -> Decimal:
-        """What one unit of the symbol at price 1 is worth, in its currency."""
-        instrument = self.rulebook.instruments.get(symbol)
-        return instrument.multiplier if instrument else ONE
+    def symbol_terms(self, account_id: str, symbol: str) -> SymbolTerms:
+        """What it takes to value an account's position in a symbol."""
+        rulebook = self.rulebook
+        instrument = rulebook.instruments.get(symbol)
+        if instrument is None:
+            return SymbolTerms(ONE)
+        pair = rulebook.fx_pair(symbol, rulebook.accounts[account_id].currency)
+        return SymbolTerms(instrument.multiplier, instrument.currency, pair)
 
     def account_known(self, account_id: str) -> bool:
         """Whether this engine trades for the account."""

@@ -14,6 +14,7 @@ from trade_engine.domain.execution import (
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order, OrdStatus, order_id_of
+from trade_engine.domain.replacement import is_replacement
 from trade_engine.execution.amendments import executions_of, rebook
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.observer import Alert
@@ -50,7 +51,7 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
     elif report.exec_type is ExecType.TRADE and "synthetic" in order.chain:
         for amendment in _make_room(batch, report, order):
             book_report(batch, broker, amendment, order)
-    leaves_before, before = order.leaves_qty, _gist(order)
+    working_before, before = order.working_qty, _gist(order)
     applied = apply_report(order, report, batch.now_ns, executions_of(batch, order))
     if applied.repeats:
         return
@@ -64,7 +65,7 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
     touches = applied.fill_delta is not None or applied.amended is not None
     if not touches and _gist(order) == before and not derived:
         return
-    batch.exposure.work(order, order.leaves_qty - leaves_before)
+    batch.exposure.work(order, order.working_qty - working_before)
     if applied.late_fill or applied.overfill:
         batch.alert(
             Alert.FILL_OUT_OF_ORDER,
@@ -128,9 +129,15 @@ def book_cancel_reject(
     """
     if order is None:
         ignore(batch, broker, reject, UNKNOWN_ORDER)
-    elif apply_cancel_reject(order, reject, batch.now_ns).accepted:
+        return
+    working_before = order.working_qty
+    if apply_cancel_reject(order, reject, batch.now_ns).accepted:
+        batch.exposure.work(order, order.working_qty - working_before)
+        replaces = is_replacement(reject.cl_ord_id)
         batch.write_order(
-            EntryKind.CANCEL_REJECTED, order, {"reject": reject.to_json(), "broker": broker}
+            EntryKind.REPLACE_REJECTED if replaces else EntryKind.CANCEL_REJECTED,
+            order,
+            {"reject": reject.to_json(), "broker": broker},
         )
 
 
@@ -193,7 +200,7 @@ def _book_fill(
     amended: Execution | None,
 ) -> dict[str, Any]:
     """Book a fill for what it counts; amended: busts or corrections of it had come before it."""
-    state = batch.state
+    state, fx_rate = batch.state, batch.exchanges.booking_rate(order)
     fill = Fill(
         broker=broker,
         exec_id=report.exec_id,
@@ -207,6 +214,7 @@ def _book_fill(
         commission=counts.commission,
         transact_time_ns=report.transact_time_ns,
         amended_by=amended.ids[1:] if amended is not None else [],
+        fx_rate=fx_rate,
     )
     batch.keep_fill(fill)
     position, realized = state.position(order.strategy_id, order.symbol), ZERO
@@ -218,16 +226,19 @@ def _book_fill(
             counts.last_px,
             counts.commission,
             batch.multiplier(order.symbol),
+            fx_rate,
         )
         realized = booked.realized_pnl
         state.cash += booked.cash_change
         state.realized_pnl += realized
-        state.fees += counts.commission
-        state.day.traded += abs(counts.last_qty * counts.last_px) * batch.multiplier(order.symbol)
+        state.fees += booked.closing_fee + booked.opening_fee
+        traded = abs(counts.last_qty * counts.last_px) * batch.multiplier(order.symbol)
+        state.day.traded += traded if fx_rate is None else traded * fx_rate
         batch.exposure.fill(order.strategy_id, order.symbol, counts.last_qty * order.side.sign)
     batch.keep_position(position)
-    return {
+    told = {
         "position": position.to_json(),
         "cash": text(state.cash),
         "realized_pnl": text(realized),
     }
+    return told if fx_rate is None else told | {"fx_rate": text(fx_rate)}

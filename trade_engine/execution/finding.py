@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from trade_engine.domain.account import AccountState, PositionKey
 from trade_engine.domain.decision import Decision
-from trade_engine.domain.order import Order
+from trade_engine.domain.order import Order, order_id_for
 from trade_engine.execution.amendments import needs_executions
 from trade_engine.execution.attempt import Attempt
 from trade_engine.execution.fills import named_orders
 from trade_engine.execution.flattening import closing_signals
-from trade_engine.execution.ports import Fill, RecordStore
+from trade_engine.execution.ports import Fill, RecordLookups
 from trade_engine.execution.requests import CancelRequest, FlattenRequest, ReportsRequest
+from trade_engine.execution.unattributed import adopted_amends
 
 
 async def find_closed(
-    record: RecordStore, attempt: Attempt, state: AccountState
+    record: RecordLookups, attempt: Attempt, state: AccountState
 ) -> dict[str, Order]:
     """Orders that requests name and that are not open: closed ones, or unknown."""
     wanted: set[str] = set()
@@ -30,7 +31,7 @@ async def find_closed(
 
 
 async def find_flattened(
-    record: RecordStore, attempt: Attempt, state: AccountState
+    record: RecordLookups, attempt: Attempt, state: AccountState
 ) -> dict[str, Decision]:
     """What requests to flatten have led to before: they may come again."""
     signal_ids = [
@@ -45,14 +46,20 @@ async def find_flattened(
 
 
 async def find_executions(
-    record: RecordStore, attempt: Attempt, state: AccountState, closed: dict[str, Order]
+    record: RecordLookups, attempt: Attempt, state: AccountState, closed: dict[str, Order]
 ) -> dict[PositionKey, list[Fill]]:
-    """The executions of positions that a bust or a correction is about, or may wait for."""
+    """The executions of positions that a bust or a correction is about, or may wait for.
+
+    One that came before its order was known is booked when that order's signal comes.
+    """
     about: set[PositionKey] = set()
     for report in attempt.execution_reports():
         for name in named_orders(report):
             order = state.orders.get(name) or closed.get(name)
             if order is not None and needs_executions(order, report):
                 about.add((order.strategy_id, order.symbol))
+    for signal in attempt.signals() if state.unattributed else ():
+        if adopted_amends(state, order_id_for(state.account_id, signal.signal_id)):
+            about.add((signal.strategy_id, signal.symbol))
     find = record.find_fills
     return {key: await find(state.account_id, *key) for key in sorted(about)}

@@ -51,7 +51,7 @@ from trade_engine.execution.applying import Application, Fenced
 from trade_engine.execution.attempt import Attempt, fail_all, reject, resolve, same_content
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import Answer
-from trade_engine.execution.day_orders import end_day_orders
+from trade_engine.execution.day_orders import turn_sessions
 from trade_engine.execution.day_roll import keep_day
 from trade_engine.execution.finding import find_closed, find_executions, find_flattened
 from trade_engine.execution.head import AccountHead
@@ -61,8 +61,10 @@ from trade_engine.execution.ports import (
     Commit,
     Committed,
     Fence,
+    RecordLookups,
     Snapshot,
 )
+from trade_engine.execution.quotes_alert import QuotesAlert
 from trade_engine.execution.requests import (
     ReportsRequest,
     Request,
@@ -94,6 +96,7 @@ class Settled:
     commit: Commit
     approved: list[Order] = field(default_factory=list)
     to_cancel: list[Order] = field(default_factory=list)
+    replaces: bool = False
 
 
 def no_books(now_ns: int) -> str | None:  # noqa: ARG001  a firm's books would be asked at that time
@@ -116,17 +119,21 @@ class AccountGate:
         queue_cap: int = 10_000,
         observer: Observer = UNOBSERVED,
         books_fault: Callable[[int], str | None] = no_books,
+        *,
+        can_replace: bool = False,
     ) -> None:
         """Say what it works on; on_settled must not block.
 
         sender gives the claim under which this process sends the account's orders, if it does.
 
-        queue_cap is how many signals may wait; other requests always may.
+        queue_cap is how many signals may wait; other requests always may. can_replace: the
+        account's broker takes requests to replace.
         """
         self.account_id = account_id
         self.latched: dict[Scope, ScopeState] = {}
         self._is_settling = False
         self._record_is_away = False
+        self._quotes = QuotesAlert(observer)
         self._head = AccountHead(account_id, stores, rulebooks, clock, observer)
         self._stores = stores
         self._rulebooks = rulebooks
@@ -135,6 +142,7 @@ class AccountGate:
         self._queue_cap = queue_cap
         self._observer = observer
         self._books_fault = books_fault
+        self._can_replace = can_replace
         self._line = WaitingLine()
         self._marks = Marks()
         self._watching: asyncio.Future[None] | None = None
@@ -313,16 +321,17 @@ class AccountGate:
             state = await self._head.reconcile(state, snapshot)  # step 4
         if state.limits_number != asked_under:
             return Committed.LOST_RACE  # the throttles were asked by other limits: ask them again
-        commit = await self._compute(attempt, state, snapshot)  # step 5
+        record = self._stores.record
+        commit = await self._compute(attempt, state, snapshot, record)  # step 5
         if commit is None:
             return Committed.DONE
-        outcome = await self._written(self._stores.record.commit(commit))  # step 6
+        outcome = await self._written(record.commit(commit))  # step 6
         return await self._resolved(outcome, commit)
 
     async def _locked(self, attempt: Attempt) -> Committed:
         async with self._stores.record.locked(self.account_id) as account:  # step 2
             snapshot = await self._head.ask_risk(attempt, account.state)  # step 3
-            commit = await self._compute(attempt, account.state, snapshot)  # step 5
+            commit = await self._compute(attempt, account.state, snapshot, account)  # step 5
             if commit is None:
                 return Committed.DONE
             outcome = await self._written(account.commit(commit))  # step 6
@@ -376,11 +385,17 @@ class AccountGate:
         for decision in attempt.decided:
             self._remember(decision)
             self._observer.decided(decision.outcome, decision.reasons)
+            self._quotes.note(decision)
         if commit is not None:
             self._booked.update(((fill.broker, fill.exec_id), None) for fill in commit.fills)
             self._on_settled(
                 Settled(
-                    self.account_id, commit.sequence, commit, attempt.approved, attempt.to_cancel
+                    self.account_id,
+                    commit.sequence,
+                    commit,
+                    attempt.approved,
+                    attempt.to_cancel,
+                    attempt.replaces,
                 )
             )  # step 9
         self._tell_reports(attempt)
@@ -409,9 +424,12 @@ class AccountGate:
     # ---- computing the batch (step 5) -------------------------------------------------------
 
     async def _compute(
-        self, attempt: Attempt, state: AccountState, snapshot: Snapshot | None
+        self,
+        attempt: Attempt,
+        state: AccountState,
+        snapshot: Snapshot | None,
+        record: RecordLookups,
     ) -> Commit | None:
-        record = self._stores.record
         closed = await find_closed(record, attempt, state)
         controls = dict(snapshot.controls or {}) if snapshot else {}
         for scope, latched in self.latched.items():
@@ -430,14 +448,14 @@ class AccountGate:
         attempt.flattened = await find_flattened(record, attempt, state)
         batch.executions = await find_executions(record, attempt, state, closed)
         batch.books_fault = self._books_fault(attempt.now_ns)
+        batch.can_replace = self._can_replace
         attempt.start(batch)
         if not state.limits_number:
             batch.change_limits(self._rulebooks.latest)
+        session = self._session(batch.rulebook, attempt.now_ns)
+        attempt.to_cancel += turn_sessions(batch, session)
         if snapshot is not None:
-            day_before = batch.state.day.session
-            keep_day(batch, self._session(batch.rulebook, attempt.now_ns))
-            if day_before not in ("", batch.state.day.session):
-                attempt.to_cancel += end_day_orders(batch)
+            keep_day(batch, session)
         why_closed = "" if snapshot is not None else self.closed_because
         application = Application(attempt, batch, self._marks, closed, self._booked, why_closed)
         for request in attempt.in_order():

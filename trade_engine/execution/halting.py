@@ -205,7 +205,7 @@ class Halting:
             found[account_id] = [
                 order.order_id
                 for order in orders
-                if order.delivery is not DeliveryState.SENT
+                if (order.delivery is not DeliveryState.SENT or order.is_unclear)
                 and scope.covers(account_id, order.strategy_id, order.symbol)
             ]
         return found
@@ -362,8 +362,7 @@ class Halting:
         return [
             order_id
             for order_id in order_ids
-            if order_id not in orders
-            or orders[order_id].delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT)
+            if order_id not in orders or orders[order_id].is_unclear
         ]
 
     def _unlatch(self, gates: Iterable[AccountGate], state: ScopeState) -> None:

@@ -14,13 +14,14 @@ import structlog
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import NotFound, StoreUnavailable
-from trade_engine.domain.limits import Limits
-from trade_engine.domain.order import DeliveryState, Order
+from trade_engine.domain.order import Order
+from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.attempt import Attempt
 from trade_engine.execution.controls import restore_controls
+from trade_engine.execution.day_orders import heeds_sessions
 from trade_engine.execution.day_roll import is_over
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.parts import GateStores
@@ -64,7 +65,7 @@ class AccountHead:
     def _note(self, orders: Iterable[Order]) -> None:
         """Note which orders may be on their way: a halt must name them, whatever is forgotten."""
         for order in orders:
-            if order.is_open and order.delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT):
+            if order.is_open and order.is_unclear:
                 self._unclear[order.order_id] = order.strategy_id, order.symbol
             else:
                 self._unclear.pop(order.order_id, None)
@@ -74,7 +75,10 @@ class AccountHead:
         self._state = None
 
     def wants_watch(self, session: Session | None, now_ns: int) -> bool:
-        """Whether there is something to look at: a position, what a batch left, a day that ends.
+        """Whether there is something to look at.
+
+        That is a position, an order that ends or rests with a session, what a batch left, or a day
+        that ends.
 
         By the state in hand: whoever wrote last looks, and what another one wrote it looks at too.
         """
@@ -84,7 +88,8 @@ class AccountHead:
         if session is not None and is_over(state.day, session, now_ns):
             return True
         changed, self._watched = state.sequence != self._watched, state.sequence
-        return changed or any(each.quantity for each in state.positions.values())
+        held = any(each.quantity for each in state.positions.values())
+        return changed or held or any(map(heeds_sessions, state.orders.values()))
 
     @property
     def trading(self) -> dict[Scope, ScopeState]:
@@ -123,7 +128,8 @@ class AccountHead:
     async def ask_risk(self, attempt: Attempt, state: AccountState) -> Snapshot | None:
         """Step 3: ask the risk store; None when it cannot say, which closes the gate."""
         signals = attempt.signals()
-        limits = (await self._rulebooks.of(state)).limits
+        rulebook = await self._rulebooks.of(state)
+        limits = rulebook.limits
         throttles = Throttles(limits, self.account_id)
         # A throttle that was asked in an earlier try of this batch was charged then, unless the
         # limits changed meanwhile.
@@ -135,6 +141,7 @@ class AccountHead:
         for cancel in attempt.cancels():
             if id(cancel) not in attempt.verdicts:
                 throttles.ask_for_cancel(cancel)
+        symbols, earlier = _asked(rulebook, signals, state, flattens=attempt.flattens())
         request = SnapshotRequest(
             account_id=self.account_id,
             batch_id=attempt.batch_id,
@@ -143,8 +150,8 @@ class AccountHead:
             known_sequence=state.sequence,
             known_hash=state.head_hash,
             throttles=throttles.requests,
-            symbols=_symbols(signals, state),
-            earlier=_symbols(signals, state if attempt.flattens() else None),
+            symbols=symbols,
+            earlier=earlier,
             peek=False,
         )
         attempt.now_ns = request.now_ns
@@ -155,7 +162,7 @@ class AccountHead:
                 snapshot.controls = await restore_controls(
                     self._stores, expected=known or _is_fresh(state)
                 )
-            await self._peek_for_evaluations(attempt, limits, request, snapshot)
+            await self._peek_for_evaluations(attempt, state, request, snapshot)
         except StoreUnavailable as error:
             self.close(error.message)
             return None
@@ -165,16 +172,17 @@ class AccountHead:
         return snapshot
 
     async def _peek_for_evaluations(
-        self, attempt: Attempt, limits: Limits, asked: SnapshotRequest, snapshot: Snapshot
+        self, attempt: Attempt, state: AccountState, asked: SnapshotRequest, snapshot: Snapshot
     ) -> None:
         """What-ifs see the throttles as they are and take nothing from them."""
         signals = attempt.evaluated_signals()
         if not signals:
             return
-        throttles = Throttles(limits, self.account_id)
+        rulebook = await self._rulebooks.of(state)
+        throttles = Throttles(rulebook.limits, self.account_id)
         for signal in signals:
             throttles.ask_for_signal(signal)
-        symbols = {signal.symbol for signal in signals}
+        symbols = set(rulebook.with_fx([each.symbol for each in signals], state.currency))
         request = SnapshotRequest(
             account_id=self.account_id,
             batch_id=f"{attempt.batch_id}-peek",
@@ -228,7 +236,9 @@ class AccountHead:
         return state
 
     async def _add_quotes(self, state: AccountState, snapshot: Snapshot) -> None:
-        missing = [each for each in _symbols((), state) if each not in snapshot.quotes]
+        rulebook = await self._rulebooks.of(state)
+        wanted = rulebook.with_fx(_symbols((), state), state.currency)
+        missing = [each for each in wanted if each not in snapshot.quotes]
         if missing:
             snapshot.quotes.update(await self._stores.risk.quotes(missing))
 
@@ -248,6 +258,25 @@ class AccountHead:
 def _is_fresh(state: AccountState) -> bool:
     """Whether the account was opened a moment ago: no risk store can know it yet."""
     return state.sequence == 1
+
+
+def _asked(
+    rulebook: Rulebook, signals: list[Signal], state: AccountState, *, flattens: bool
+) -> tuple[list[str], list[str]]:
+    """The symbols whose last quotes matter, and those whose earlier ones do.
+
+    What converts foreign money is held to its earlier quote wherever it is used.
+    """
+    symbols = _symbols(signals, state)
+    earlier = _symbols(signals, state if flattens else None)
+    if not rulebook.fx:
+        return symbols, earlier
+    pairs = {
+        pair.symbol
+        for each in symbols
+        if (pair := rulebook.fx_pair(each, state.currency)) is not None
+    }
+    return sorted(pairs.union(symbols)), sorted(pairs.union(earlier))
 
 
 def _symbols(signals: Iterable[Signal], state: AccountState | None) -> list[str]:

@@ -31,6 +31,7 @@ from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.instruments_held import changed_terms, in_use
 from trade_engine.execution.parts import GateStores, RulebookText
 from trade_engine.execution.ports import LimitsStore
+from trade_engine.execution.raises import raises_of
 from trade_engine.execution.requests import LimitsRequest
 from trade_engine.execution.rulebooks import Rulebooks
 from trade_engine.risk.limit_breaches import Breach, standing_breaches
@@ -71,6 +72,7 @@ class LimitsKeeper:
             change,
             self._text.limits_of(change.rulebook, account_id),
             self._text.instruments_of(change.rulebook),
+            raises_of(change.rulebook.limits, account_id, self._clock()),
         )
 
     async def _last(self) -> LimitsChange:
@@ -166,9 +168,11 @@ class LimitsKeeper:
                 continue
             symbols = {symbol for _, symbol in state.positions}
             symbols |= {order.symbol for order in state.orders.values()}
-            quotes = await self._stores.risk.quotes(sorted(symbols)) if symbols else {}
-            batch = Batch(state, rulebook, self._clock(), quotes, {})
-            found += standing_breaches(state, rulebook, batch.unit_value)
+            wanted = rulebook.with_fx(sorted(symbols), state.currency)
+            quotes = await self._stores.risk.quotes(wanted) if symbols else {}
+            batch = Batch(state, rulebook, self._clock(), quotes, {}, earlier_quotes=quotes)
+            equity, now_ns = batch.equity(), batch.now_ns
+            found += standing_breaches(state, rulebook, batch.unit_value, equity, now_ns)
         return found
 
     # ---- bringing accounts to a change ------------------------------------------------------

@@ -11,14 +11,16 @@ from typing import Any
 
 from trade_engine.domain.account import ENGINE
 from trade_engine.domain.decision import Reason
+from trade_engine.domain.fx import FxPair
 from trade_engine.domain.money import text
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.commands import HaltCauseStands
-from trade_engine.execution.day_roll import equity_at, mark_equity
+from trade_engine.execution.day_roll import mark_equity
 from trade_engine.execution.observer import Alert
 from trade_engine.execution.order_changes import set_trading_state
 from trade_engine.execution.requests import StateChange
+from trade_engine.execution.valuation import Prices, equity_at
 from trade_engine.risk.loss_limits import Breach, Marks, breaches, is_new_peak
 
 
@@ -86,19 +88,35 @@ def check_resume(batch: Batch, marks: Marks, state: ScopeState, *, override: boo
     return [each.cause for each in found]
 
 
-def value_at_marks(batch: Batch, marks: Marks) -> tuple[Decimal, dict[str, Decimal]] | None:
-    """The account's equity and the marks it is valued at; None where something has no mark."""
+def value_at_marks(batch: Batch, marks: Marks) -> tuple[Decimal, Prices] | None:
+    """The account's equity and the marks it is valued at; None where something has no mark.
+
+    The quotes of a pair have a mark like a symbol's, so one bad tick does not move it either.
+    """
     terms = batch.rulebook.accounts[batch.state.account_id]
     symbols = batch.exposure.symbols_held()
-    marks.keep_only(symbols)
-    prices = {}
+    pairs = batch.exchanges.pairs(symbols) if batch.rulebook.fx else []
+    marks.keep_only({*symbols, *map(_mark_of, pairs)})
+    prices = Prices()
     for symbol in symbols:
         quote = batch.quotes.get(symbol)
         paid = batch.average_paid(symbol)
         price = marks.price(symbol, quote, paid, terms.mark_band_bps, batch.now_ns)
         if price is not None:
-            prices[symbol] = price
-    return (equity_at(batch, prices), prices) if len(prices) == len(symbols) else None
+            prices.of[symbol] = price
+    for pair in pairs:
+        quote = batch.quotes.get(pair.symbol)
+        paid = batch.average_rate_paid(pair)
+        price = marks.price(_mark_of(pair), quote, paid, pair.band_bps_max, batch.now_ns)
+        if price is None:
+            return None
+        prices.rates[pair.base] = pair.rate(price)
+    return (equity_at(batch, prices), prices) if len(prices.of) == len(symbols) else None
+
+
+def _mark_of(pair: FxPair) -> str:
+    """The name of a pair's mark: that of no symbol, since its quotes' symbol may be held too."""
+    return f"fx:{pair.name}"
 
 
 def _effect(batch: Batch, breach: Breach) -> TradingState:
@@ -108,14 +126,14 @@ def _effect(batch: Batch, breach: Breach) -> TradingState:
 
 
 def _limits(batch: Batch) -> Any:
-    return batch.rulebook.limits.in_force(batch.state.account_id, "", "")
+    return batch.rulebook.limits.in_force(batch.now_ns, batch.state.account_id, "", "")
 
 
 def _scope(batch: Batch) -> Scope:
     return Scope(ScopeKind.ACCOUNT, batch.state.account_id)
 
 
-def _breach_json(breach: Breach, prices: dict[str, Decimal]) -> dict[str, Any]:
+def _breach_json(breach: Breach, prices: Prices) -> dict[str, Any]:
     return {
         "cause": breach.cause.value,
         "limit_name": breach.limit_name,
@@ -124,5 +142,5 @@ def _breach_json(breach: Breach, prices: dict[str, Decimal]) -> dict[str, Any]:
         "reference": text(breach.reference),
         "equity": text(breach.equity),
         "observed": text(breach.observed),
-        "prices": {symbol: text(prices[symbol]) for symbol in sorted(prices)},
+        **prices.to_json(),
     }

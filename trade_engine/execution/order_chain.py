@@ -28,7 +28,8 @@ from trade_engine.domain.execution import (
     ExecutionReport,
 )
 from trade_engine.domain.money import ZERO, optional_text, quotient, text
-from trade_engine.domain.order import OrdStatus, TimeInForce
+from trade_engine.domain.order import DeliveryState, OrdStatus, TimeInForce
+from trade_engine.domain.replacement import is_replacement
 from trade_engine.execution.order_table import DAY_ENDED, ENDED, RANK, Event, may_come
 
 AMENDMENTS = frozenset({ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL})
@@ -57,7 +58,8 @@ class Request:
 
     pending: the broker reported it as Pending Cancel or Pending Replace. order_qty is what a
     replace asks for. qty_before is the OrderQty to go back to if the broker, which already works
-    to order_qty, refuses it after all.
+    to order_qty, refuses it after all. What the engine asks for by itself, for a signal_id, has a
+    delivery state like an order, and asked_at_ns; its answer always names its ClOrdID.
     """
 
     kind: RequestKind
@@ -65,6 +67,9 @@ class Request:
     price: Decimal | None = None
     pending: bool = False
     qty_before: Decimal | None = None
+    signal_id: str = ""
+    delivery: DeliveryState = DeliveryState.SENT
+    asked_at_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -125,17 +130,25 @@ class OrderChain:
     @property
     def ord_status(self) -> OrdStatus:
         """FIX OrdStatus(39): of the states that hold, the one of highest precedence."""
+        if self.sent and not self.marks and not self.requests:
+            return self._outstanding()  # as nearly every order is
         return min(self._holding(), key=RANK.__getitem__)
 
     @property
     def cum_qty(self) -> Decimal:
         """FIX CumQty(14): what is filled by the executions that survive."""
-        return sum((each.last_qty for each in self.executions), self.unlisted_qty)
+        filled = self.unlisted_qty
+        for each in self.executions:
+            filled += each.last_qty
+        return filled
 
     @property
     def cum_value(self) -> Decimal:
         """What CumQty cost, before fees and multiplier."""
-        return sum((each.value for each in self.executions), self.unlisted_value)
+        paid = self.unlisted_value
+        for each in self.executions:
+            paid += each.value
+        return paid
 
     @property
     def leaves_qty(self) -> Decimal:
@@ -169,18 +182,24 @@ class OrderChain:
             if request.pending and not ended:  # what the end overtook is moot
                 cancel = request.kind is RequestKind.CANCEL
                 yield OrdStatus.PENDING_CANCEL if cancel else OrdStatus.PENDING_REPLACE
+        by_quantity = self._outstanding()
+        if by_quantity is OrdStatus.FILLED or not ended:
+            yield by_quantity
+
+    def _outstanding(self) -> OrdStatus:
+        """The state that the quantities give; FIX: New, Partially Filled are "outstanding"."""
         filled = self.cum_qty
-        if filled and filled >= self.order_qty and not self._unquantified():
-            yield OrdStatus.FILLED
-        elif not ended:  # FIX: New and Partially Filled are "outstanding" orders
-            if filled:
-                yield OrdStatus.PARTIALLY_FILLED
-            else:
-                yield OrdStatus.NEW if self.acknowledged else OrdStatus.PENDING_NEW
+        if not filled:
+            return OrdStatus.NEW if self.acknowledged else OrdStatus.PENDING_NEW
+        if filled >= self.order_qty and not self._unquantified():
+            return OrdStatus.FILLED
+        return OrdStatus.PARTIALLY_FILLED
 
     def _inactive(self) -> bool:
         if not self.sent and not self.acknowledged:
             return True
+        if not self.marks:
+            return False
         overnight = self.time_in_force is TimeInForce.GTC
         return bool(self.marks & ENDED) or (bool(self.marks & DAY_ENDED) and not overnight)
 
@@ -201,6 +220,8 @@ class OrderChain:
         event, status = self.event_of(report), self.ord_status
         if not may_come(status, event) and not self._introduces(report):
             return f"{event} cannot come while the order is {status}"
+        if event is Event.REPLACED and self._is_replaced(report):
+            return f"the request {report.cl_ord_id} was answered already"
         if event is Event.REJECTED and self.cum_qty:
             return f"REJECTED cannot come with {text(self.cum_qty)} filled: it can only be canceled"
         if event in _ENDINGS and status in DAY_ENDED and self.cum_qty >= self.order_qty:
@@ -225,10 +246,20 @@ class OrderChain:
                 return OrdStatus(report.exec_type.value) in self.marks
             case ExecType.PENDING_CANCEL | ExecType.PENDING_REPLACE:
                 return bool(self.marks & ENDED)
+            case ExecType.REPLACED:
+                return self._is_replaced(report)
             case ExecType.TRADE | ExecType.TRADE_CORRECT | ExecType.TRADE_CANCEL:
                 return self._execution(report.exec_id) is not None or report in self.waiting
             case _:
                 return False
+
+    def _is_replaced(self, report: ExecutionReport) -> bool:
+        """Whether it tells again what a request of the engine's own led to: later terms may hold.
+
+        Only such a request is named by its ClOrdID for certain.
+        """
+        known = report.cl_ord_id in self.cl_ord_ids and report.cl_ord_id not in self.requests
+        return known and is_replacement(report.cl_ord_id)
 
     def _introduces(self, report: ExecutionReport) -> bool:
         """Whether this is the first word of an order that we never sent (a telephoned one)."""
@@ -278,15 +309,25 @@ class OrderChain:
         cl_ord_id: str,
         order_qty: Decimal | None = None,
         price: Decimal | None = None,
+        signal_id: str = "",
+        asked_at_ns: int = 0,
     ) -> None:
-        """We ask to cancel or replace. Nothing else changes before the broker answers."""
+        """We ask to cancel or replace. Nothing else changes before the broker answers.
+
+        What is asked for a signal has to be sent yet.
+        """
         self._use(cl_ord_id)
-        self.requests[cl_ord_id] = Request(kind, order_qty, price)
+        asked = self.requests[cl_ord_id] = Request(kind, order_qty, price)
+        if signal_id:
+            asked.signal_id, asked.asked_at_ns = signal_id, asked_at_ns
+            asked.delivery = DeliveryState.QUEUED
 
     def reject_request(self, reject: CancelReject) -> None:
         """The broker refuses a request: the order stands as it did before."""
         cl_ord_id = self._refused(reject)
         refused = self.requests.pop(cl_ord_id) if cl_ord_id is not None else None
+        if refused is not None and refused.signal_id and cl_ord_id in self.cl_ord_ids:
+            self.cl_ord_ids.remove(cl_ord_id)  # should it take effect all the same, that is news
         if refused is not None and refused.qty_before is not None:
             self.order_qty = refused.qty_before
         if self.sent and not reject.unknown_order:
@@ -305,7 +346,9 @@ class OrderChain:
             self.acknowledged = True
         if report.order_qty is not None and (first_word or self.cash_order):
             self.order_qty = report.order_qty
-        match report.exec_type:
+        match report.exec_type:  # in the order of how often they come
+            case ExecType.TRADE:
+                return self._trade(report)
             case ExecType.NEW:
                 self.marks.discard(OrdStatus.SUSPENDED)
             case ExecType.PENDING_NEW | ExecType.ORDER_STATUS:
@@ -332,8 +375,6 @@ class OrderChain:
                 self._replace(report)
             case ExecType.RESTATED:
                 self._restate(report)
-            case ExecType.TRADE:
-                return self._trade(report)
             case ExecType.TRADE_CORRECT | ExecType.TRADE_CANCEL:
                 return self._amend(report)
         return None
@@ -369,6 +410,7 @@ class OrderChain:
             found = kind.unnamed
             self.requests[found] = Request(kind)
         self.requests[found].pending = True
+        self.requests[found].delivery = DeliveryState.SENT
         if kind is RequestKind.REPLACE and report.order_qty not in (None, self.order_qty):
             self._work_to_earlier(found, report.order_qty)
 
@@ -479,11 +521,14 @@ class OrderChain:
         """The open request that an answer under this ClOrdID is about.
 
         That is the one of this ClOrdID; else, for a broker that answers under the order's own,
-        the first one made.
+        the first one made. A request for a signal is answered under its own ClOrdID, or not at all.
         """
         fits = [key for key, each in self.requests.items() if kind in (None, each.kind)]
         if cl_ord_id in fits:
             return cl_ord_id
+        if is_replacement(cl_ord_id):
+            return None
+        fits = [key for key in fits if not self.requests[key].signal_id]
         is_ours = cl_ord_id in (self.cl_ord_id, *self.cl_ord_ids)
         return fits[0] if fits and is_ours else None
 
@@ -547,7 +592,13 @@ def recall(chain: OrderChain, doc: dict[str, Any]) -> None:
 
 
 def _request_json(cl_ord_id: str, request: Request) -> dict[str, Any]:
-    return {
+    """What only the engine's own requests for signals have is there for those only."""
+    own = {
+        "signal_id": request.signal_id,
+        "delivery": request.delivery.value,
+        "asked_at_ns": request.asked_at_ns,
+    }
+    return (own if request.signal_id else {}) | {
         "cl_ord_id": cl_ord_id,
         "kind": request.kind.value,
         "order_qty": optional_text(request.order_qty),
@@ -570,5 +621,8 @@ def _requests_from_json(docs: Iterable[dict[str, Any]]) -> Iterator[tuple[str, R
                 price=optional(doc["price"]),
                 pending=doc["pending"],
                 qty_before=optional(doc["qty_before"]),
+                signal_id=doc.get("signal_id", ""),
+                delivery=DeliveryState(doc.get("delivery", DeliveryState.SENT)),
+                asked_at_ns=doc.get("asked_at_ns", 0),
             ),
         )

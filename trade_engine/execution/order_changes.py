@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from trade_engine.domain.account import scope_state_json
+from trade_engine.domain.account import ENGINE, scope_state_json
 from trade_engine.domain.clock import NS_PER_S
-from trade_engine.domain.execution import ExecType
+from trade_engine.domain.execution import CancelReject, ExecType
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.order import DeliveryState, Order, OrdStatus
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import ScopeState, TradingState
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.fills import engine_report
+from trade_engine.execution.fills import book_cancel_reject, engine_report
 from trade_engine.execution.order_state import apply_report
 from trade_engine.execution.requests import StateChange
 
@@ -53,12 +53,12 @@ def _why_not_sent(batch: Batch, order: Order) -> str:
     if abs(batch.now_ns - order.created_at_ns) > SEND_WITHIN_NS:
         return f"not sent within {SEND_WITHIN_NS // NS_PER_S} s of its approval"
     trading = batch.trading(order.account_id, order.strategy_id, order.symbol)
-    if trading is not None and not _allowed_by(batch, order, trading):
+    if trading is not None and not allowed_by(batch, order, trading):
         return f"trading is {trading.state} for {trading.scope}: {trading.reason}"
     return ""
 
 
-def _allowed_by(batch: Batch, order: Order, trading: ScopeState) -> bool:
+def allowed_by(batch: Batch, order: Order, trading: ScopeState) -> bool:
     """Whether a trading state lets an open order reach its broker: REDUCE_ONLY, if it closes."""
     if trading.state is TradingState.REDUCE_ONLY:
         own = batch.exposure.own(order.strategy_id, order.symbol)
@@ -69,11 +69,13 @@ def _allowed_by(batch: Batch, order: Order, trading: ScopeState) -> bool:
 
 
 def pending(batch: Batch) -> list[Order]:
-    """The open orders not known to be sent, and those to be canceled."""
+    """The open orders not known to be sent, and those to be canceled or replaced."""
     return [
         order.copy()
         for order in batch.state.orders.values()
-        if order.delivery is not DeliveryState.SENT or order.cancel_requested
+        if order.delivery is not DeliveryState.SENT
+        or order.cancel_requested
+        or (order.chain and order.replacement)
     ]
 
 
@@ -98,27 +100,46 @@ def deliver(batch: Batch, outcomes: dict[str, tuple[DeliveryState, str]]) -> Non
 def cancel_unsent(batch: Batch, order: Order, why: str, how: ExecType = ExecType.CANCELED) -> None:
     """Cancel an order that no broker has, or let it expire."""
     report = engine_report(order, how, batch.now_ns, why)
-    leaves_before, delivery = order.leaves_qty, order.delivery
+    working_before, delivery = order.working_qty, order.delivery
     apply_report(order, report, batch.now_ns)
     order.delivery = delivery  # no broker proved that it arrived: this report is our own
-    batch.exposure.work(order, order.leaves_qty - leaves_before)
+    batch.exposure.work(order, order.working_qty - working_before)
     batch.write_order(
         EntryKind.EXECUTION, order, {"report": report.to_json(), "broker": order.broker}
     )
 
 
+def drop_replacement(batch: Batch, order: Order, why: str) -> None:
+    """End the open request to replace, which no broker has: the old terms stand."""
+    asked = order.replacement
+    if asked is None:
+        return
+    reject = CancelReject(asked["cl_ord_id"], batch.now_ns, order.order_id, True, why)
+    book_cancel_reject(batch, ENGINE, reject, order)
+
+
 def request_cancel(batch: Batch, order: Order, request_id: str, reason: str, operator: str) -> None:
     """Make the wish to cancel durable: an order not sent yet is CANCELED, another one pending."""
+    if _is_replacement_queued(order):
+        drop_replacement(batch, order, reason)
+        if not order.is_open:
+            return
     order.cancel_requested = True
     if order.delivery is DeliveryState.QUEUED:
         cancel_unsent(batch, order, reason)
         return
-    order.ord_status = OrdStatus.PENDING_CANCEL
+    if order.leaves_qty:  # else it is filled, and only its replacement could be canceled
+        order.ord_status = OrdStatus.PENDING_CANCEL
     batch.write_order(
         EntryKind.CANCEL_REQUESTED,
         order,
         {"request_id": request_id, "reason": reason, "operator": operator},
     )
+
+
+def _is_replacement_queued(order: Order) -> bool:
+    asked = order.replacement if order.chain else None
+    return asked is not None and asked["delivery"] == DeliveryState.QUEUED
 
 
 def set_trading_state(
@@ -159,15 +180,18 @@ def set_trading_state(
         if not state.scope.covers(order.account_id, order.strategy_id, order.symbol):
             continue
         if order.delivery is DeliveryState.QUEUED:
-            if cancel_open_orders or not _allowed_by(batch, order, state):
+            if cancel_open_orders or not allowed_by(batch, order, state):
                 cancel_unsent(batch, order, f"{state.state} for {state.scope}: {state.reason}")
                 change.canceled.append(order.order_id)
             continue
-        if order.delivery in (DeliveryState.SENDING, DeliveryState.IN_DOUBT):
+        if _is_replacement_queued(order) and not allowed_by(batch, order, state):
+            drop_replacement(batch, order, f"{state.state} for {state.scope}: {state.reason}")
+        if order.is_unclear:
             change.in_flight.append(order.order_id)
         if cancel_open_orders and not order.cancel_requested:
             request_cancel(batch, order, request_id, state.reason, state.operator)
-            change.canceling.append(order.order_id)
+            if order.is_open:
+                change.canceling.append(order.order_id)
     return change
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -44,6 +44,7 @@ from trade_engine.execution.ports import (
     RecordStore,
 )
 from trade_engine.execution.reconcile import Reconciler
+from trade_engine.execution.replace_sender import ReplaceSender
 from trade_engine.execution.requests import (
     CloseUnknownRequest,
     DeliveryRequest,
@@ -100,11 +101,14 @@ class OrderRouter:
         )
         observer.sender(self.account_id, is_here=False)
         self._lease: Lease | None = None
+        self._given: Lease | None = None
+        self._asking: asyncio.Task[Lease | None] | None = None
         self._ready: dict[str, Order] = {}
         self._queued: dict[str, None] = {}
         self._cancels: dict[str, Order] = {}
         self._sending: set[str] = set()
         self._orders_out = OrdersOut(broker, record)
+        self._replaces = ReplaceSender(gate, broker, self._send_replacements, lambda: self.claim)
         self._doubts = Doubts()
         self._halt = halt
         self._handed: dict[str, float] = {}
@@ -144,7 +148,8 @@ class OrderRouter:
         What waits for the account to agree with its broker may wait for long, and is durable.
         """
         sendable = self._queued and self._reconciler.agrees
-        return not (self._ready or sendable or self._sending or self._cancels)
+        works = self._ready or sendable or self._sending or self._cancels
+        return not works and self._replaces.is_idle
 
     @property
     def claim(self) -> Fence | None:
@@ -164,9 +169,8 @@ class OrderRouter:
         while True:
             asked_at = self._uptime()
             try:
-                lease = await self._leases.acquire(
-                    self.account_id, self._broker.name, self._holder, LEASE_TTL_MS
-                )
+                self._asking = asyncio.create_task(self._acquire())
+                lease = await asyncio.shield(self._asking)
                 if lease is not None:
                     self._holds_from(asked_at)
                     await self._serve(lease)
@@ -176,6 +180,14 @@ class OrderRouter:
                 self._alert_failure()
             await asyncio.sleep(LOOK_EVERY_S)
 
+    async def _acquire(self) -> Lease | None:
+        """Ask for the lease; what is given is noted, whoever still waits for it."""
+        lease = await self._leases.acquire(
+            self.account_id, self._broker.name, self._holder, LEASE_TTL_MS
+        )
+        self._given = lease or self._given
+        return lease
+
     async def _serve(self, lease: Lease) -> None:
         """Be the account's sender until the lease is lost."""
         self._lease = lease
@@ -183,6 +195,8 @@ class OrderRouter:
         self._observer.sender(self.account_id, is_here=True)
         renewing = asyncio.create_task(self._renew(lease))
         try:
+            if self._may_have_run_out():
+                raise Fenced("the lease was given too long ago")
             await self._broker.open_account(self.account_id)
             self._open = True
             await self._look_through()
@@ -202,6 +216,7 @@ class OrderRouter:
             self._reconciler.forget()
             self._orders_out.forget()
             self._doubts.forget()
+            self._replaces.forget()
             await _end(renewing)
             await self._broker.close_account(self.account_id)
             for waiting in (self._ready, self._queued, self._cancels, self._handed):
@@ -233,16 +248,16 @@ class OrderRouter:
     def _may_have_run_out(self) -> bool:
         return self._uptime() > self._send_until
 
-    @property
-    def lease(self) -> Lease | None:
-        """The lease that this process holds, if it does."""
-        return self._lease
+    async def release(self) -> None:
+        """Give the lease back, once nothing acts under it: another replica need not wait.
 
-    async def release(self, lease: Lease | None) -> None:
-        """Give a lease back once nothing acts under it, so that another replica need not wait."""
-        if lease is not None:
+        It may have been given while this stopped, or have been lost here and stand in the record.
+        """
+        if self._asking is not None:
+            await asyncio.gather(self._asking, return_exceptions=True)
+        if self._given is not None:
             try:
-                await self._leases.release(lease)
+                await self._leases.release(self._given)
             except StoreUnavailable as error:
                 log.warning("lease_not_released", account_id=self.account_id, why=error.message)
 
@@ -286,6 +301,8 @@ class OrderRouter:
             for order_id in order_ids:
                 self._queued.pop(order_id, None)
             await self._hand_over(cleared)
+        if self._reconciler.agrees:
+            await self._replaces.send_queued()
         # Once more, and then without a pause: a cancel must not reach the broker before its order.
         await self._hand_over_ready()
         if self._cancels:
@@ -319,8 +336,15 @@ class OrderRouter:
             self._sending.difference_update(order.order_id for order in orders)
 
     async def _send(self, orders: Sequence[Order]) -> list[Delivery]:
+        return await self._counted(self._orders_out.send(orders, self._may_go))
+
+    async def _send_replacements(self, orders: Sequence[Order]) -> list[Delivery]:
+        return await self._counted(self._orders_out.replace(orders, self._may_go))
+
+    async def _counted(self, sending: Awaitable[list[Delivery]]) -> list[Delivery]:
+        """What is one too many halts the account."""
         try:
-            return await self._orders_out.send(orders, self._may_go)
+            return await sending
         except OrdersOutExceed as excess:
             self._halt(self.account_id, excess.message)
             raise_alert(self._observer, Alert.ORDERS_OUT_EXCEED, why=excess.message)
@@ -379,7 +403,11 @@ class OrderRouter:
 
         The gate answers between two batches, so an order of ours in SENDING is either one that we
         were offered and have in hand, or one that a broker was given, or truly unclear.
+
+        The account is opened at the broker again, which is nothing where it is open: a process that
+        was stopped while it had the lease may have opened it, and so have closed it here.
         """
+        await self._broker.open_account(self.account_id)
         request = PendingRequest(_future())
         self._gate.enqueue(request)
         orders = await request.answer
@@ -399,9 +427,10 @@ class OrderRouter:
                     unclear.append(order)
             if order.cancel_requested and order.delivery is not DeliveryState.QUEUED:
                 self._cancels[order_id] = order
+        doubts = self._replaces.note(orders, now)
         known = {order.order_id for order in orders}
         self._handed = {each: at for each, at in self._handed.items() if each in known}
-        for order, seconds in self._doubts.note(unclear, now):
+        for order, seconds in [*self._doubts.note(unclear, now), *doubts]:
             raise_alert(
                 self._observer,
                 Alert.ORDER_IN_DOUBT,
@@ -411,6 +440,7 @@ class OrderRouter:
             )
         if unclear:
             await self._ask_about(unclear)
+        await self._replaces.ask_about_unclear()
 
     async def _ask_about(self, orders: Sequence[Order]) -> None:
         """Ask the broker by ClOrdID; what it says is booked, what it never saw may be sent."""

@@ -33,6 +33,7 @@ __all__ = [
     "apply_cancel_reject",
     "apply_report",
     "chain_of",
+    "note_delivery",
     "note_request",
     "turn_day",
 ]
@@ -44,16 +45,16 @@ _PENDING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FillDelta:
-    """What a report adds to the ledger: units, price per unit, and the fee in account currency."""
+    """What a report adds to the ledger: units, price per unit, and the fee, as it was reported."""
 
     last_qty: Decimal
     last_px: Decimal
     commission: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Applied:
     """What became of an event.
 
@@ -142,6 +143,7 @@ def note_request(
     now_ns: int,
     order_qty: Decimal | None = None,
     price: Decimal | None = None,
+    signal_id: str = "",
 ) -> Applied:
     """Remember that we ask the broker, under a ClOrdID of its own, to cancel or to replace.
 
@@ -151,10 +153,17 @@ def note_request(
     why = chain.request_refusal(kind, cl_ord_id)
     if why:
         return Applied(accepted=False, why=why)
-    chain.request(kind, cl_ord_id, order_qty, price)
+    chain.request(kind, cl_ord_id, order_qty, price, signal_id, now_ns)
     order.cancel_requested = order.cancel_requested or kind is RequestKind.CANCEL
     _write(chain, order, now_ns)
     return Applied(accepted=True)
+
+
+def note_delivery(order: Order, cl_ord_id: str, delivery: DeliveryState, now_ns: int) -> None:
+    """How far the sending of a request has come."""
+    chain = chain_of(order)
+    chain.requests[cl_ord_id].delivery = delivery
+    _write(chain, order, now_ns)
 
 
 def turn_day(order: Order, now_ns: int) -> bool:

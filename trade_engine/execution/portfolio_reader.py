@@ -22,10 +22,11 @@ async def read_portfolio(parts: EngineParts, account_id: str) -> Portfolio:
     if state is None:
         raise NotFound("account", account_id=account_id)
     symbols = sorted({symbol for (_, symbol), held in state.positions.items() if held.quantity})
-    quotes = await parts.stores.risk.quotes(symbols)
-    batch = Batch(state, parts.rulebooks.latest.rulebook, parts.clock(), quotes, {})
-    value = batch.exposure.market_value(batch.unit_value)
-    if value is None:
+    rulebook = parts.rulebooks.latest.rulebook
+    quotes = await parts.stores.risk.quotes(rulebook.with_fx(symbols, state.currency))
+    batch = Batch(state, rulebook, parts.clock(), quotes, {}, earlier_quotes=quotes)
+    equity = batch.equity()
+    if equity is None:
         unpriced = [each for each in batch.exposure.symbols_held() if not batch.unit_value(each)]
         raise StoreUnavailable(
             f"equity of account {account_id} is not known: no usable quote of {', '.join(unpriced)}"
@@ -34,7 +35,7 @@ async def read_portfolio(parts: EngineParts, account_id: str) -> Portfolio:
         account_id=account_id,
         currency=state.currency,
         cash=state.cash,
-        equity=state.cash + value,
+        equity=equity,
         holdings={
             symbol: holding(_of(state, symbol), batch.multiplier(symbol))
             for symbol in sorted(batch.exposure.symbols_held())

@@ -10,6 +10,7 @@ from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.execution.books_compare import BooksComparison
 from trade_engine.execution.gate import AccountGate
+from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.ports import PortfolioSource
 from trade_engine.execution.requests import BooksRequest
 from trade_engine.portfolio.client import Books
@@ -23,6 +24,7 @@ class _Watched:
     comparison: BooksComparison
     books: Books = field(default_factory=Books)
     comparing: asyncio.Future[None] | None = None
+    is_unknown: bool = False
 
 
 class PortfolioWatch:
@@ -38,11 +40,13 @@ class PortfolioWatch:
         age_ms_max: int,
         tolerance: Tolerance,
         clock: Clock,
+        observer: Observer,
     ) -> None:
         self._source = source
         self._watched = {each: _Watched(BooksComparison(tolerance)) for each in accounts}
         self._age_ms_max = age_ms_max
         self._clock = clock
+        self._observer = observer
 
     def books(self, account_id: str) -> Books:
         """What was last told of an account."""
@@ -67,6 +71,15 @@ class PortfolioWatch:
         else:
             books.failure = ""
             self._compare(gate)
+        self._alert(gate.account_id)
+
+    def _alert(self, account_id: str) -> None:
+        """Say once that nothing of an account grows, until its books are known again."""
+        watched = self._watched[account_id]
+        fault = self.fault(account_id, self._clock())
+        if fault and not watched.is_unknown:
+            raise_alert(self._observer, Alert.BOOKS_UNKNOWN, account_id=account_id, why=fault)
+        watched.is_unknown = bool(fault)
 
     def _compare(self, gate: AccountGate) -> None:
         """Let the account's writer compare, unless it has not come to the last one yet."""

@@ -22,6 +22,7 @@ from trade_engine.domain.limits_change import LimitsChange
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import ApprovedOrder, Order
 from trade_engine.domain.position import Position
+from trade_engine.domain.replacement import ApprovedReplacement
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeState
@@ -48,7 +49,8 @@ class Fill:
     """One execution as it now counts; deduplicated on (broker, exec_id) within an account.
 
     amended_by names the reports that corrected or busted it, in order; busted, all of its numbers
-    are 0. What it was at first stands in the journal, at sequence.
+    are 0. What it was at first stands in the journal, at sequence. Price and commission are in the
+    instrument's currency; fx_rate is at what they were booked, None where that is the account's.
     """
 
     broker: str
@@ -63,6 +65,7 @@ class Fill:
     commission: Decimal
     transact_time_ns: int
     amended_by: list[str] = field(default_factory=list)
+    fx_rate: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,27 @@ class Committed(StrEnum):
     """The reply was lost: ask `has_entry` before answering anybody."""
 
 
-class LockedAccount(Protocol):
-    """An account whose head row is locked, in one transaction that `commit` ends."""
+class RecordLookups(Protocol):
+    """What a batch may need from the record beside the account's state."""
+
+    async def find_decisions(
+        self, account_id: str, signal_ids: Sequence[str]
+    ) -> dict[str, Decision]:
+        """The first decisions on these signals; missing ids are absent."""
+
+    async def find_orders(self, account_id: str, order_ids: Sequence[str]) -> dict[str, Order]:
+        """These orders, open or closed; missing ids are absent."""
+
+    async def find_fills(self, account_id: str, strategy_id: str, symbol: str) -> list[Fill]:
+        """Every execution that a position is made of, in the order in which they were booked."""
+
+
+class LockedAccount(RecordLookups, Protocol):
+    """An account whose head row is locked, in one transaction that `commit` ends.
+
+    What is looked up goes through that transaction's own connection: whoever holds the lock must
+    not wait for another one.
+    """
 
     state: AccountState
 
@@ -122,7 +144,7 @@ class LockedAccount(Protocol):
         """Write and commit; afterward the lock is gone. LOST_RACE cannot happen here."""
 
 
-class RecordStore(Protocol):
+class RecordStore(RecordLookups, Protocol):
     """The record: what is committed here is the truth."""
 
     async def load(self, account_id: str) -> AccountState | None:
@@ -139,17 +161,6 @@ class RecordStore(Protocol):
 
     async def has_entry(self, account_id: str, sequence: int, entry_hash: bytes) -> bool:
         """Say whether the journal holds exactly this entry (after an UNKNOWN commit)."""
-
-    async def find_decisions(
-        self, account_id: str, signal_ids: Sequence[str]
-    ) -> dict[str, Decision]:
-        """The first decisions on these signals; missing ids are absent."""
-
-    async def find_orders(self, account_id: str, order_ids: Sequence[str]) -> dict[str, Order]:
-        """These orders, open or closed; missing ids are absent."""
-
-    async def find_fills(self, account_id: str, strategy_id: str, symbol: str) -> list[Fill]:
-        """Every execution that a position is made of, in the order in which they were booked."""
 
     async def booked(self, account_id: str, broker: str, exec_ids: Sequence[str]) -> set[str]:
         """Which of these executions are booked already."""
@@ -482,7 +493,8 @@ class Broker(Protocol):
 
     remembers_all says that an order absent from `query` certainly never arrived, so that it may be
     sent; for other brokers absence right after an unclear send is no evidence. is_live: real money
-    moves; an account opened there starts HALTED.
+    moves; an account opened there starts HALTED. can_replace says that `replace` reaches the venue;
+    for other brokers a signal never replaces, but adds.
 
     What `open_orders`, `executions` and `positions` answer is compared with the record before
     anything is sent (`execution.reconcile`). Each raises StoreUnavailable when the broker did not
@@ -492,6 +504,7 @@ class Broker(Protocol):
     name: str
     remembers_all: bool
     is_live: bool
+    can_replace: bool
 
     @property
     def connection(self) -> int:
@@ -519,8 +532,19 @@ class Broker(Protocol):
     async def cancel(self, orders: Sequence[Order]) -> list[Delivery]:
         """Ask to cancel; what comes of it is reported through the sink. Never raises."""
 
+    async def replace(self, asked: Sequence[ApprovedReplacement]) -> list[Delivery]:
+        """Ask for new terms of orders of one account; one answer per request. Never raises.
+
+        What comes of each is reported through the sink: a REPLACED under the request's ClOrdID that
+        states OrderQty and Price, or a CancelReject. Until then, and after a refusal, the order
+        works on its old terms. SENT, IN_DOUBT and NOT_SENT mean what they do for an order.
+        """
+
     async def query(self, account_id: str, cl_ord_ids: Sequence[str]) -> dict[str, BrokerOrder]:
         """What the broker knows of these orders; one that it never saw is absent.
+
+        Asked by the ClOrdID of a request to replace it answers with the order, if that request has
+        arrived, whatever came of it.
 
         Raises:
             StoreUnavailable: it did not answer, which says nothing about the orders.

@@ -256,7 +256,8 @@ class Reconciler:
                     f"{self._broker.name} works it: {text(seen.leaves_qty)} left",
                 )
             )
-        if order.is_open and not seen.is_open and order.cum_qty == seen.cum_qty:
+        works = order.is_open and order.leaves_qty > 0  # else only its replacement is open
+        if works and not seen.is_open and order.cum_qty == seen.cum_qty:
             found.append(
                 self._difference(
                     DifferenceKind.ORDER_CLOSED_THERE,

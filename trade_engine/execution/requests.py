@@ -95,6 +95,29 @@ class DeliveryRequest:
 
 
 @dataclass(slots=True, eq=False)
+class ReplaceIntentRequest:
+    """Commit the intent to send the queued requests to replace these orders.
+
+    Answered with the orders whose requests may now be sent.
+    """
+
+    order_ids: Sequence[str]
+    answer: Future[list[Order]]
+
+
+@dataclass(slots=True, eq=False)
+class ReplaceDeliveryRequest:
+    """Record what became of sending requests to replace, by ClOrdID; see `DeliveryRequest`.
+
+    None: it never arrived, and never will.
+    """
+
+    outcomes: dict[str, DeliveryState | None]
+    claim: Fence
+    answer: Future[None]
+
+
+@dataclass(slots=True, eq=False)
 class CancelRequest:
     """Ask for an order to be canceled; one that was not sent yet is canceled by this."""
 
@@ -210,7 +233,14 @@ class BooksRequest:
     answer: Future[None]
 
 
-SendersRequest = IntentRequest | DeliveryRequest | ReconciledRequest | CloseUnknownRequest
+SendersRequest = (
+    IntentRequest
+    | DeliveryRequest
+    | ReplaceIntentRequest
+    | ReplaceDeliveryRequest
+    | ReconciledRequest
+    | CloseUnknownRequest
+)
 """What only the account's sender may ask."""
 
 
@@ -232,6 +262,8 @@ Request = (
     | IntentRequest
     | PendingRequest
     | DeliveryRequest
+    | ReplaceIntentRequest
+    | ReplaceDeliveryRequest
     | CancelRequest
     | CancelScopeRequest
     | FlattenRequest

@@ -6,17 +6,26 @@ from decimal import Decimal
 
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.errors import StoreUnavailable
+from trade_engine.domain.fx import FxPair
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.trading_state import Scope, ScopeState, TradingState, strictest
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.commands import AccountStatus, BooksStatus, DayStatus, EngineStatus
+from trade_engine.execution.commands import (
+    AccountStatus,
+    BooksStatus,
+    DayStatus,
+    EngineStatus,
+    FxStatus,
+)
 from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.parts import EngineParts
 from trade_engine.execution.portfolio_watch import PortfolioWatch
 from trade_engine.execution.ports import SnapshotRequest
+from trade_engine.execution.raises import raises_of
+from trade_engine.risk.fx import NoRate, Rate
 
 
 class StatusReader:
@@ -48,6 +57,7 @@ class StatusReader:
         terms = latest.accounts[account_id]
         state, sender = await self._record(account_id, terms.broker, status)
         symbols = sorted({symbol for _, symbol in state.positions}) if state else []
+        symbols = latest.with_fx(symbols, terms.currency)
         redis_sequence, quotes, controls = await self._risk(account_id, state, symbols, status)
         found = AccountStatus(
             account_id=account_id,
@@ -68,6 +78,7 @@ class StatusReader:
             limits_version=state.limits_version if state else latest.version,
             broker=terms.broker,
             sender=sender,
+            currency=terms.currency,
         )
         if state is not None:
             _count_orders(found, state)
@@ -76,6 +87,9 @@ class StatusReader:
             if controls is not None:
                 _name_states(found, state, controls | gate.latched)
             found.differences = list(state.differences.values())
+            limits = self._parts.rulebooks.known(state.limits_number).limits
+            raises = raises_of(limits, account_id, self._parts.clock())
+            found.active_raises = [each for each in raises if each.active]
         if self._books is not None:
             found.books = self._books_status(self._books, account_id, state)
         if not found.gate_open and not found.gate_reason:
@@ -135,16 +149,25 @@ class StatusReader:
         quotes: dict[str, Quote],
     ) -> None:
         """Money figures; those that need a price are left out where one is missing."""
-        batch = Batch(state, rulebook, self._parts.clock(), quotes, {})
+        batch = Batch(state, rulebook, self._parts.clock(), quotes, {}, earlier_quotes=quotes)
         found.cash = state.cash
         found.realized_pnl = state.realized_pnl
-        held = batch.exposure.market_value(batch.unit_value)
-        if held is not None:
-            found.equity = state.cash + held
+        found.equity = batch.equity()
+        if found.equity is not None:
             cost = sum((each.cost for each in state.positions.values()), ZERO)
-            found.unrealized_pnl = held - cost
+            found.unrealized_pnl = found.equity - state.cash - cost
+        found.rates = [
+            _fx_status(pair, quotes.get(pair.symbol), batch.exchanges.pair_rate(pair))
+            for pair in batch.exchanges.pairs(batch.exposure.symbols())
+        ]
         gross, missing = batch.exposure.gross_without("", batch.unit_value)
         found.gross_exposure = None if missing else gross
+
+
+def _fx_status(pair: FxPair, quote: Quote | None, rate: Rate | NoRate) -> FxStatus:
+    if isinstance(rate, NoRate):
+        return FxStatus(pair, quote, fault=rate.why)
+    return FxStatus(pair, quote, rate.reference, rate.worst)
 
 
 def _day(state: AccountState, equity: Decimal | None) -> DayStatus | None:

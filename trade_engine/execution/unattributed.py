@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from trade_engine.domain.account import AccountState
 from trade_engine.domain.execution import ExecutionReport
 from trade_engine.domain.order import Order
+from trade_engine.execution.amendments import amends
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.fills import UNKNOWN_ORDER, book_report, ignore, named_orders
+from trade_engine.execution.fills import UNKNOWN_ORDER, ignore, named_orders
+from trade_engine.execution.guarded_booking import book_guarded
+from trade_engine.execution.requests import StateChange
 
 KEPT_MAX = 20
 """More than these are in the journal only: the state is written with every batch."""
@@ -28,17 +32,31 @@ def keep_unknown(batch: Batch, broker: str, report: ExecutionReport) -> None:
     ignore(batch, broker, report, UNKNOWN_ORDER)
 
 
-def adopt(batch: Batch, order: Order) -> bool:
-    """Book what was reported of an order before it was known; says whether anything was."""
-    if not batch.state.unattributed:
-        return False
-    mine = [
-        kept for kept in batch.state.unattributed if order.order_id in named_orders(_told(kept))
-    ]
+def adopt(batch: Batch, order: Order) -> list[StateChange] | None:
+    """Book what was reported of an order before it was known, and guard it like any report.
+
+    Answers with the halts that follow; None where nothing was reported of it.
+    """
+    mine = _reported_of(batch.state, order.order_id)
+    if not mine:
+        return None
     batch.state.unattributed = [kept for kept in batch.state.unattributed if kept not in mine]
+    halts = []
     for kept in mine:
-        book_report(batch, kept["broker"], _told(kept), batch.find(order.order_id))
-    return bool(mine)
+        known = batch.find(order.order_id)
+        assert known is not None  # noqa: S101  it was approved in this batch
+        halts += book_guarded(batch, kept["broker"], _told(kept), known)
+    return halts
+
+
+def adopted_amends(state: AccountState, order_id: str) -> bool:
+    """Whether what was reported of an order can only be booked with the executions at hand."""
+    return any(amends(_told(kept)) for kept in _reported_of(state, order_id))
+
+
+def _reported_of(state: AccountState, order_id: str) -> list[dict[str, Any]]:
+    """What is kept of an order, in the order of arrival."""
+    return [kept for kept in state.unattributed if order_id in named_orders(_told(kept))]
 
 
 def _told(kept: dict[str, Any]) -> ExecutionReport:

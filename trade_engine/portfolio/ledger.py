@@ -6,6 +6,10 @@ realized. The share of a part is a quotient, rounded once (`money.quotient`); a 
 all of the cost. Whatever is taken from cost is put into realized profit, so the rounding moves a
 quantum between the two and never loses it: cash + cost - realized + fees is 0 after any fills.
 
+Money of another currency is converted at each fill's own rate, cost and fee too, so that all sums
+are the account's and what a currency gained or lost is realized with the rest. The same cost is
+also kept in the instrument's currency, for the average price.
+
 Executions that a venue busts or corrects are not undone by arithmetic on the position, which
 would depend on the order of arrival: the position is folded again from those that survive.
 """
@@ -23,7 +27,7 @@ from trade_engine.domain.signal import Side
 
 
 class Execution(Protocol):
-    """A fill as the ledger needs it: units above 0, price per unit, fee in account currency."""
+    """A fill as the ledger needs it: units above 0; price and fee in the instrument's currency."""
 
     @property
     def side(self) -> Side:
@@ -43,6 +47,11 @@ class Execution(Protocol):
     @property
     def commission(self) -> Decimal:
         """FIX Commission(12); negative for a rebate."""
+        ...
+
+    @property
+    def fx_rate(self) -> Decimal | None:
+        """What one unit of its currency was worth in the account's; None where it is the same."""
         ...
 
 
@@ -67,8 +76,9 @@ def book(
     last_px: Decimal,
     commission: Decimal,
     multiplier: Decimal,
+    fx_rate: Decimal | None = None,
 ) -> Booked:
-    """Book one fill into the position, in place.
+    """Book one fill into the position, in place; fx_rate as in `Execution`.
 
     A fill against the position closes first; what is left of it opens on the other side at its own
     price (a flip through zero is a close and an open).
@@ -83,6 +93,10 @@ def book(
     against = position.quantity * sign < 0
     closed_qty = min(last_qty, abs(position.quantity)) if against else ZERO
     realized = ZERO
+    if fx_rate is not None:
+        _keep_local(position, closed_qty, (last_qty - closed_qty) * unit_value)
+        unit_value *= fx_rate
+        commission *= fx_rate
     if closed_qty:
         share = _part(position.cost, closed_qty, abs(position.quantity))
         realized = -closed_qty * unit_value - share
@@ -110,7 +124,15 @@ def refold(
     """
     position = Position(strategy_id, symbol)
     for fill in fills:
-        book(position, fill.side, fill.last_qty, fill.last_px, fill.commission, multiplier)
+        book(
+            position,
+            fill.side,
+            fill.last_qty,
+            fill.last_px,
+            fill.commission,
+            multiplier,
+            fill.fx_rate,
+        )
     return position
 
 
@@ -120,6 +142,14 @@ def cash_moved(position: Position) -> Decimal:
     What a bust does to cash is the difference of this before and after `refold`.
     """
     return position.realized_pnl - position.cost - position.fees
+
+
+def _keep_local(position: Position, closed_qty: Decimal, opened: Decimal) -> None:
+    """Move the cost in the instrument's currency, before the position's quantity moves."""
+    cost = position.local_cost or ZERO
+    if closed_qty:
+        cost -= _part(cost, closed_qty, abs(position.quantity))
+    position.local_cost = cost + opened
 
 
 def _part(whole: Decimal, units: Decimal, of_units: Decimal) -> Decimal:

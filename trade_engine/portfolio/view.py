@@ -12,7 +12,7 @@ from trade_engine.domain.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A signed quantity over all strategies, and the average price of what is held."""
+    """A signed quantity over all strategies, and the average price, in the symbol's currency."""
 
     quantity: Decimal
     avg_px: Decimal
@@ -39,5 +39,5 @@ def holding(positions: Iterable[Position], multiplier: Decimal) -> Holding:
     quantity = sum((each.quantity for each in held), ZERO)
     side = [each for each in held if each.quantity * quantity > 0]
     size = sum((each.quantity for each in side), ZERO)
-    cost = sum((each.cost for each in side), ZERO)
+    cost = sum((each.own_cost for each in side), ZERO)
     return Holding(quantity, quotient(cost, size * multiplier) if size else ZERO)

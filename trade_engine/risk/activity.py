@@ -14,24 +14,30 @@ from trade_engine.domain.limits import (
     STRATEGY_RATE,
     TURNOVER,
 )
-from trade_engine.domain.money import text
+from trade_engine.domain.money import ONE, ZERO, text, whole
 from trade_engine.domain.signal import Side
-from trade_engine.risk.case import Case, at_most, not_set
+from trade_engine.risk.case import Case, Ceiling, at_most, not_set
 from trade_engine.risk.price import MS_PER_NS
 from trade_engine.risk.view import Throttle
+
+_OPEN_ORDERS = Ceiling("open_orders", OPEN_ORDERS, Reason.OPEN_ORDERS_LIMIT, may_shrink=True)
+_TURNOVER = Ceiling("turnover", TURNOVER, Reason.TURNOVER_LIMIT, may_shrink=True)
+_REPEATED = Ceiling("repeated_executions", REPEATED_EXECUTIONS, Reason.REPEATED_EXECUTIONS_LIMIT)
+_STRATEGY_THROTTLED, _ACCOUNT_THROTTLED = Reason.STRATEGY_THROTTLED, Reason.ACCOUNT_THROTTLED
 
 
 def check_duplicate(case: Case) -> Told | None:
     """An order equal to an earlier one is refused for duplicate_interval_ms_min.
 
     Equal: of the same strategy, symbol, side and quantity. The time is that between both
-    decisions; an approval ahead of this replica's clock counts as made now.
+    decisions; an approval ahead of this replica's clock counts as made now. New terms for a working
+    order are no second order, and are not judged.
     Source: SEC 15c3-5 (c)(1)(ii). Unit: ms.
     """
-    standing = case.inputs.view.standing
-    if standing is None or not case.has_order:
+    standing = case.standing
+    if standing is None or not case.has_order or _replaces(case):
         return None
-    limit = case.inputs.limits.get(DUPLICATE_INTERVAL.name)
+    limit = case.limits.get(DUPLICATE_INTERVAL.name)
     if limit is None:
         return not_set("duplicate", DUPLICATE_INTERVAL.name, case.strategy_scope, "ms")
     age_ms = _age_of_equal_ms(case) if standing.approvals else None
@@ -50,6 +56,10 @@ def check_duplicate(case: Case) -> Told | None:
         message=f"{signal.side} {text(quantity)} {signal.symbol} was ordered {text(age_ms)} ms "
         f"ago: equal orders are at least {text(limit.value)} ms apart ({limit.source})",
     )
+
+
+def _replaces(case: Case) -> bool:
+    return case.sized is not None and case.sized.replaces is not None
 
 
 def _age_of_equal_ms(case: Case) -> Decimal | None:
@@ -72,7 +82,7 @@ def check_strategy_rate(case: Case) -> Told:
         "strategy_rate",
         STRATEGY_RATE,
         case.inputs.throttle,
-        Reason.STRATEGY_THROTTLED,
+        _STRATEGY_THROTTLED,
         case.strategy_scope,
     )
 
@@ -85,18 +95,16 @@ def check_account_rate(case: Case) -> Told | None:
     throttle = case.inputs.account_throttle
     if throttle is None:
         return None
-    return _rate(
-        "account_rate", ACCOUNT_RATE, throttle, Reason.ACCOUNT_THROTTLED, case.account_scope
-    )
+    return _rate("account_rate", ACCOUNT_RATE, throttle, _ACCOUNT_THROTTLED, case.account_scope)
 
 
 def _rate(name: str, limit_name: str, throttle: Throttle, reason: Reason, scope: str) -> Told:
     rate = throttle.rate
     if rate is None:
         return not_set(name, limit_name, scope, "signals")
-    if rate.is_waived:
+    if not rate.count:  # waived
         return name, scope, "signals", rate.source, None, None, None
-    most, remaining = Decimal(rate.burst + 1), Decimal(throttle.remaining)
+    most, remaining = rate.at_once, whole(throttle.remaining)
     if throttle.allowed:
         return name, scope, "signals", rate.source, most, remaining, None
     wait_ms = text(throttle.retry_after_ns * MS_PER_NS)
@@ -118,7 +126,7 @@ def check_confidence(case: Case) -> Told:
 
     Unit: the strategy's own confidence, from 0 to 1.
     """
-    limit, scope = case.inputs.limits.get(CONFIDENCE.name), case.strategy_scope
+    limit, scope = case.limits.get(CONFIDENCE.name), case.strategy_scope
     if limit is None:
         return not_set("confidence", CONFIDENCE.name, scope, "confidence")
     confidence = case.inputs.signal.confidence
@@ -144,19 +152,12 @@ def check_open_orders(case: Case) -> Told | None:
     An order counts until its broker says that it is closed, in-doubt ones too.
     Source: RTS 6 Art. 15(2). Unit: orders.
     """
-    standing = case.inputs.view.standing
+    standing = case.standing
     if standing is None or not case.has_order:
         return None
-    return at_most(
-        "open_orders",
-        OPEN_ORDERS,
-        Reason.OPEN_ORDERS_LIMIT,
-        case,
-        case.account_scope,
-        Decimal(standing.open_orders),
-        Decimal(standing.open_orders + 1),
-        True,  # may shrink
-    )
+    observed = whole(standing.open_orders)
+    projected = observed if _replaces(case) else observed + ONE
+    return at_most(_OPEN_ORDERS, case, case.account_scope, observed, projected)
 
 
 def check_turnover(case: Case) -> Told | None:
@@ -167,22 +168,16 @@ def check_turnover(case: Case) -> Told | None:
     Fills count at their prices, working orders at the reference, this order at its worst price.
     Source: SEC 15c3-5 (c)(1)(i), (ii) "over a short period of time". Unit: account's currency.
     """
-    standing = case.inputs.view.standing
+    standing, view = case.standing, case.view
     if standing is None or not case.has_order or case.sized is None:
         return None
-    view = case.inputs.view
     working = (view.symbol_working_buy + view.symbol_working_sell) * case.unit_value
     observed = standing.traded + standing.working + working
-    return at_most(
-        "turnover",
-        TURNOVER,
-        Reason.TURNOVER_LIMIT,
-        case,
-        case.account_scope,
-        observed,
-        observed + case.sized.sizing.order_notional,
-        True,  # may shrink
-    )
+    added = case.sized.sizing.order_notional
+    if case.sized.replaces is not None:
+        added = max(added - case.sized.replaces.leaves_qty * case.unit_value, ZERO)
+    projected = observed + added
+    return at_most(_TURNOVER, case, case.account_scope, observed, projected)
 
 
 def check_repeated_executions(case: Case) -> Told | None:
@@ -191,18 +186,11 @@ def check_repeated_executions(case: Case) -> Told | None:
     Beyond that the strategy is disabled, closing included, until somebody resumes it.
     Source: RTS 6 Art. 15(3). Unit: orders.
     """
-    standing = case.inputs.view.standing
+    standing = case.standing
     if standing is None or not case.has_order:
         return None
-    result = at_most(
-        "repeated_executions",
-        REPEATED_EXECUTIONS,
-        Reason.REPEATED_EXECUTIONS_LIMIT,
-        case,
-        case.strategy_scope,
-        Decimal(standing.executions),
-        Decimal(standing.executions + 1),
-    )
-    if isinstance(result, CheckResult) and result.reason is Reason.REPEATED_EXECUTIONS_LIMIT:
+    observed = whole(standing.executions)
+    result = at_most(_REPEATED, case, case.strategy_scope, observed, observed + ONE)
+    if type(result) is CheckResult and result.reason is _REPEATED.reason:
         result.message += "; an operator may resume it"
     return result

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from trade_engine.domain.decision import CheckResult, Reason, Told, in_full
 from trade_engine.domain.limits import PRICE_BAND, SLIPPAGE
-from trade_engine.domain.money import ONE_BPS, ZERO, text
-from trade_engine.risk.case import Case, at_most, not_set, slippage_asked
+from trade_engine.domain.money import ONE_BPS, text
+from trade_engine.risk.case import Case, Ceiling, at_most, not_set
+
+_SLIPPAGE = Ceiling("slippage", SLIPPAGE, Reason.SLIPPAGE_LIMIT)
 
 
 def check_slippage(case: Case) -> Told:
@@ -14,16 +16,15 @@ def check_slippage(case: Case) -> Told:
     Nor so narrow that no price on the tick lies within it.
     Source: RTS 6 Art. 15(1)(a), FIA 2024 1.3 (price tolerance).
     """
-    asked = slippage_asked(case.inputs) or ZERO
-    scope, reason = case.symbol_scope, Reason.SLIPPAGE_LIMIT
-    result = at_most("slippage", SLIPPAGE, reason, case, scope, None, asked)
-    if isinstance(result, CheckResult) or case.sized is None or not case.has_order:
+    asked = case.slippage
+    result = at_most(_SLIPPAGE, case, case.symbol_scope, None, asked)
+    if type(result) is CheckResult or case.sized is None or not case.has_order:
         return result
     sizing = case.sized.sizing
     if sizing.limit_price:
         return result
     refused = in_full(*result)
-    refused.passed, refused.reason = False, reason
+    refused.passed, refused.reason = False, _SLIPPAGE.reason
     refused.message = (
         f"the reference price {text(sizing.reference_price)} plus {text(asked)} bps is "
         f"less than one tick of {case.inputs.signal.symbol}: there is no price to buy at"
@@ -41,9 +42,9 @@ def check_price_collar(case: Case) -> Told | None:
     Source: RTS 6 Art. 15(1)(a) ("over a specified period"), FIA 2024 1.3. Unit: a price.
     """
     sized, scope = case.sized, case.symbol_scope
-    if case.inputs.view.standing is None or sized is None or not case.has_order:
+    if case.standing is None or sized is None or not case.has_order:
         return None
-    limit = case.inputs.limits.get(PRICE_BAND.name)
+    limit = case.limits.get(PRICE_BAND.name)
     if limit is None:
         return not_set("price_collar", PRICE_BAND.name, scope, "price")
     price = sized.sizing.limit_price

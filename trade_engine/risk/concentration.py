@@ -9,7 +9,23 @@ from trade_engine.domain.limits import (
     ASSET_EXPOSURE,
     SYMBOL_POSITION,
 )
-from trade_engine.risk.case import Case, at_most, at_most_of_equity
+from trade_engine.risk.case import Case, Ceiling, at_most, at_most_of_equity
+
+_SYMBOL_POSITION = Ceiling(
+    "symbol_position", SYMBOL_POSITION, Reason.SYMBOL_POSITION_LIMIT, may_shrink=True
+)
+_ASSET_EXPOSURE = Ceiling(
+    "asset_exposure", ASSET_EXPOSURE, Reason.ASSET_EXPOSURE_LIMIT, may_shrink=True
+)
+_ASSET_CONCENTRATION = Ceiling(
+    "asset_concentration", ASSET_CONCENTRATION, Reason.CONCENTRATION_LIMIT
+)
+_ASSET_CLASS_EXPOSURE = Ceiling(
+    "asset_class_exposure",
+    ASSET_CLASS_EXPOSURE,
+    Reason.ASSET_CLASS_EXPOSURE_LIMIT,
+    may_shrink=True,
+)
 
 
 def check_symbol_position(case: Case) -> Told | None:
@@ -19,16 +35,7 @@ def check_symbol_position(case: Case) -> Told | None:
     """
     if not case.has_order:
         return None
-    return at_most(
-        "symbol_position",
-        SYMBOL_POSITION,
-        Reason.SYMBOL_POSITION_LIMIT,
-        case,
-        case.symbol_scope,
-        case.value_before,
-        case.value_after,
-        True,  # may shrink
-    )
+    return at_most(_SYMBOL_POSITION, case, case.symbol_scope, case.value_before, case.value_after)
 
 
 def check_asset_exposure(case: Case) -> Told | None:
@@ -36,18 +43,16 @@ def check_asset_exposure(case: Case) -> Told | None:
 
     Source: SEC 15c3-5 (c)(1)(i) (finer by security), RTS 6 Art. 15(5). Unit: account's currency.
     """
-    standing, instrument = case.inputs.view.standing, case.inputs.instrument
-    if standing is None or instrument is None or not case.has_order:
+    standing = case.standing
+    if standing is None or not case.has_order:
         return None
+    elsewhere = standing.asset_gross
     return at_most(
-        "asset_exposure",
-        ASSET_EXPOSURE,
-        Reason.ASSET_EXPOSURE_LIMIT,
+        _ASSET_EXPOSURE,
         case,
-        f"asset:{instrument.asset}",
-        standing.asset_gross + case.value_before,
-        standing.asset_gross + case.value_after,
-        True,  # may shrink
+        case.asset_scope,
+        elsewhere + case.value_before,
+        elsewhere + case.value_after,
     )
 
 
@@ -59,17 +64,16 @@ def check_asset_concentration(case: Case) -> Told | None:
     Source: RTS 6 Art. 15(4) (limits by capital). Unit: account's currency, so that nothing is
     divided.
     """
-    standing, instrument = case.inputs.view.standing, case.inputs.instrument
-    if standing is None or instrument is None or not case.has_order:
+    standing = case.standing
+    if standing is None or not case.has_order:
         return None
+    elsewhere = standing.asset_gross
     return at_most_of_equity(
-        "asset_concentration",
-        ASSET_CONCENTRATION,
-        Reason.CONCENTRATION_LIMIT,
+        _ASSET_CONCENTRATION,
         case,
-        f"asset:{instrument.asset}",
-        standing.asset_gross + case.value_before,
-        standing.asset_gross + case.value_after,
+        case.asset_scope,
+        elsewhere + case.value_before,
+        elsewhere + case.value_after,
     )
 
 
@@ -78,16 +82,14 @@ def check_asset_class_exposure(case: Case) -> Told | None:
 
     Source: SEC 15c3-5 (c)(1)(i) (finer by sector), FIA 2024 4.2. Unit: account's currency.
     """
-    standing, instrument = case.inputs.view.standing, case.inputs.instrument
-    if standing is None or instrument is None or not case.has_order:
+    standing = case.standing
+    if standing is None or not case.has_order:
         return None
+    elsewhere = standing.class_gross
     return at_most(
-        "asset_class_exposure",
-        ASSET_CLASS_EXPOSURE,
-        Reason.ASSET_CLASS_EXPOSURE_LIMIT,
+        _ASSET_CLASS_EXPOSURE,
         case,
-        f"asset_class:{instrument.asset_class}",
-        standing.class_gross + case.value_before,
-        standing.class_gross + case.value_after,
-        True,  # may shrink
+        case.asset_class_scope,
+        elsewhere + case.value_before,
+        elsewhere + case.value_after,
     )

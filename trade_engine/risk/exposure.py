@@ -73,7 +73,7 @@ class Exposure:
         for position in positions:
             self.fill(position.strategy_id, position.symbol, position.quantity)
         for order in orders:
-            self.work(order, order.leaves_qty)
+            self.work(order, order.working_qty)
 
     def fill(self, strategy_id: str, symbol: str, signed_quantity: Decimal) -> None:
         """Add to what is held."""

@@ -5,23 +5,25 @@ from __future__ import annotations
 from trade_engine.domain.decision import Reason, Told
 from trade_engine.domain.limits import BORROWING, GROSS_EXPOSURE, LEVERAGE, NET_EXPOSURE
 from trade_engine.domain.money import ZERO
-from trade_engine.risk.case import Case, at_most, at_most_of_equity
+from trade_engine.risk.case import Case, Ceiling, at_most, at_most_of_equity
+
+_GROSS = Ceiling("gross_exposure", GROSS_EXPOSURE, Reason.GROSS_EXPOSURE_LIMIT, may_shrink=True)
+_NET = Ceiling("net_exposure", NET_EXPOSURE, Reason.NET_EXPOSURE_LIMIT, may_shrink=True)
+_LEVERAGE = Ceiling("leverage", LEVERAGE, Reason.LEVERAGE_LIMIT)
+_BUYING_POWER = Ceiling("buying_power", BORROWING, Reason.BUYING_POWER, may_shrink=True)
 
 
 def check_gross_exposure(case: Case) -> Told | None:
     """Worst-case value over all symbols of the account (SEC 15c3-5 (c)(1)(i))."""
     if not case.has_order:
         return None
-    elsewhere = case.inputs.view.other_gross
+    elsewhere = case.view.other_gross
     return at_most(
-        "gross_exposure",
-        GROSS_EXPOSURE,
-        Reason.GROSS_EXPOSURE_LIMIT,
+        _GROSS,
         case,
         case.account_scope,
         elsewhere + case.value_before,
         elsewhere + case.value_after,
-        True,  # may shrink
     )
 
 
@@ -34,27 +36,18 @@ def check_net_exposure(case: Case) -> Told | None:
 
     Source: SEC 15c3-5 (c)(1)(i), RTS 6 Art. 17(4). Unit: account's currency.
     """
-    view = case.inputs.view
-    standing = view.standing
+    standing = case.standing
     if standing is None or not case.has_order:
         return None
-    unit = case.unit_value
-    longest = standing.net_long + (view.symbol_quantity + view.symbol_working_buy) * unit
-    shortest = standing.net_short + (view.symbol_working_sell - view.symbol_quantity) * unit
+    longest = standing.net_long + case.long_value
+    shortest = standing.net_short + case.short_value
+    observed = longest if longest >= shortest else shortest
     if case.more_buy:
-        projected = max(longest + case.more_buy * unit, shortest)
+        longest += case.order_value
     else:
-        projected = max(longest, shortest + case.more_sell * unit)
-    return at_most(
-        "net_exposure",
-        NET_EXPOSURE,
-        Reason.NET_EXPOSURE_LIMIT,
-        case,
-        case.account_scope,
-        max(longest, shortest),
-        projected,
-        True,  # may shrink
-    )
+        shortest += case.order_value
+    projected = longest if longest >= shortest else shortest
+    return at_most(_NET, case, case.account_scope, observed, projected)
 
 
 def check_leverage(case: Case) -> Told | None:
@@ -64,17 +57,15 @@ def check_leverage(case: Case) -> Told | None:
 
     Source: RTS 6 Art. 15(4), SEC 15c3-5 (c)(1)(i). Unit: account's currency.
     """
-    view = case.inputs.view
-    if view.standing is None or not case.has_order:
+    if case.standing is None or not case.has_order:
         return None
+    elsewhere = case.view.other_gross
     return at_most_of_equity(
-        "leverage",
-        LEVERAGE,
-        Reason.LEVERAGE_LIMIT,
+        _LEVERAGE,
         case,
         case.account_scope,
-        view.other_gross + case.value_before,
-        view.other_gross + case.value_after,
+        elsewhere + case.value_before,
+        elsewhere + case.value_after,
     )
 
 
@@ -88,21 +79,18 @@ def check_buying_power(case: Case) -> Told | None:
     that buying them back needs, so it buys nothing else.
     Source: SEC 15c3-5 (c)(1)(i). Unit: account's currency.
     """
-    view = case.inputs.view
-    standing = view.standing
+    standing, view = case.standing, case.view
     if standing is None or not case.has_order:
         return None
     unit, short, buys = case.unit_value, -view.symbol_quantity, view.symbol_working_buy
     elsewhere = standing.funds - standing.cash
-    observed = elsewhere + max(buys, short, ZERO) * unit
-    projected = elsewhere + max(buys + case.more_buy, short, ZERO) * unit
+    observed = elsewhere + (buys if buys >= short else short) * unit
+    buys += case.more_buy
+    projected = elsewhere + (buys if buys >= short else short) * unit
     return at_most(
-        "buying_power",
-        BORROWING,
-        Reason.BUYING_POWER,
+        _BUYING_POWER,
         case,
         case.account_scope,
-        max(observed, ZERO),
-        max(projected, ZERO),
-        True,  # may shrink
+        observed if observed > ZERO else ZERO,
+        projected if projected > ZERO else ZERO,
     )

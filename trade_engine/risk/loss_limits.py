@@ -20,10 +20,10 @@ from decimal import Decimal
 from trade_engine.domain.clock import NS_PER_S
 from trade_engine.domain.day import Day
 from trade_engine.domain.decision import CheckResult, Reason, Told
-from trade_engine.domain.limits import DAILY_LOSS, DRAWDOWN, Limit, LimitSpec
+from trade_engine.domain.limits import DAILY_LOSS, DRAWDOWN, Limit
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE_BPS, ZERO, text
-from trade_engine.risk.case import Case, at_most
+from trade_engine.risk.case import Case, Ceiling, at_most
 
 UNPROVEN_NS = 5 * NS_PER_S
 """A price out of the band that nothing confirms or refutes counts after so long all the same."""
@@ -33,47 +33,45 @@ PEAK_STEPS = 100
 
 # ---- the checks -----------------------------------------------------------------------------
 
+_DAILY_LOSS = Ceiling("daily_loss", DAILY_LOSS, Reason.DAILY_LOSS_LIMIT)
+_DRAWDOWN = Ceiling("drawdown", DRAWDOWN, Reason.DRAWDOWN_LIMIT)
+
 
 def check_daily_loss(case: Case) -> Told | None:
     """The day's loss, realized and unrealized, at most daily_loss_max (FIA 2024, 4.2)."""
-    worth = case.inputs.view.worth
-    start = worth.start_equity if worth else None
-    return _check(case, "daily_loss", DAILY_LOSS, Reason.DAILY_LOSS_LIMIT, start)
+    worth = case.view.worth
+    return _check(case, _DAILY_LOSS, None if worth is None else worth.start_equity)
 
 
 def check_drawdown(case: Case) -> Told | None:
     """The loss since the account's peak, at most drawdown_max."""
-    worth = case.inputs.view.worth
-    peak = worth.peak_equity if worth else None
-    return _check(case, "drawdown", DRAWDOWN, Reason.DRAWDOWN_LIMIT, peak)
+    worth = case.view.worth
+    return _check(case, _DRAWDOWN, None if worth is None else worth.peak_equity)
 
 
-def _check(
-    case: Case, name: str, spec: LimitSpec, reason: Reason, reference: Decimal | None
-) -> Told | None:
+def _check(case: Case, ceiling: Ceiling, reference: Decimal | None) -> Told | None:
     """Hold the loss from a reference to a limit; an order that lets nothing grow passes.
 
     A decision from before accounts had days holds no worth, and was not judged by it.
     """
-    view = case.inputs.view
+    view, scope = case.view, case.account_scope
     if view.worth is None or not case.has_order:
         return None
-    scope = case.account_scope
     if reference is None or view.equity is None:
         if not case.grows:
             return None
         what = "equity now" if reference is not None else "equity at the start of the day"
         return CheckResult(
-            name,
+            ceiling.name,
             passed=False,
             scope=scope,
-            unit=case.inputs.currency,
+            unit=case.currency,
             reason=Reason.EQUITY_UNKNOWN,
-            message=f"{spec.meaning} is unknown: the account's {what} is not known",
+            message=f"{ceiling.spec.meaning} is unknown: the account's {what} is not known",
         )
-    loss = max(reference - view.equity, ZERO)
-    result = at_most(name, spec, reason, case, scope, None, loss)
-    if isinstance(result, CheckResult) and result.reason is reason and not case.grows:
+    loss = reference - view.equity
+    result = at_most(ceiling, case, scope, None, loss if loss > ZERO else ZERO)
+    if type(result) is CheckResult and result.reason is ceiling.reason and not case.grows:
         result.passed, result.reason, result.message = True, None, ""
     return result
 

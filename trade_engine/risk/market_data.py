@@ -7,8 +7,11 @@ from decimal import Decimal
 from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import QUOTE_AGE
 from trade_engine.domain.signal import ExposureUnit
-from trade_engine.risk.case import Case, at_most
+from trade_engine.risk.case import Case, Ceiling, at_most
 from trade_engine.risk.price import quote_age_ms
+
+_QUOTE_AGE = Ceiling("quote", QUOTE_AGE, Reason.QUOTE_STALE)
+_NOTIONAL = ExposureUnit.NOTIONAL
 
 
 def check_quote(case: Case) -> Told:
@@ -34,8 +37,7 @@ def check_quote(case: Case) -> Told:
             reason=Reason.QUOTE_INVALID,
             message=f"the quote of {quote.symbol} from {quote.source} is unusable: {fault}",
         )
-    age_ms = quote_age_ms(quote, inputs.now_ns)
-    return at_most("quote", QUOTE_AGE, Reason.QUOTE_STALE, case, scope, None, age_ms)
+    return at_most(_QUOTE_AGE, case, scope, None, quote_age_ms(quote, inputs.now_ns))
 
 
 def check_marks(case: Case) -> Told | None:
@@ -43,7 +45,7 @@ def check_marks(case: Case) -> Told | None:
 
     An order that does not let the account's exposure grow needs no such price.
     """
-    missing = case.inputs.view.missing_marks
+    missing = case.view.missing_marks
     if not missing or not case.grows:
         return None
     named = ", ".join(missing)
@@ -60,11 +62,11 @@ def check_marks(case: Case) -> Told | None:
 
 def check_equity(case: Case) -> Told | None:
     """A target given as a fraction of equity needs an equity that is known and positive."""
-    signal, equity = case.inputs.signal, case.inputs.view.equity
-    if signal.exposure_unit is ExposureUnit.NOTIONAL:
+    if case.inputs.signal.exposure_unit is _NOTIONAL:
         return None
+    equity = case.view.equity
     known = equity is not None and equity > 0
-    result = CheckResult("equity", known, case.account_scope, case.inputs.currency, observed=equity)
+    result = CheckResult("equity", known, case.account_scope, case.currency, observed=equity)
     if not known:
         result.reason = Reason.EQUITY_UNKNOWN
         result.message = "equity is not known or not positive, so a fraction of it means nothing"

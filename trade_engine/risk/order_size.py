@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import ORDER_NOTIONAL, ORDER_QUANTITY
 from trade_engine.domain.money import ZERO, text
-from trade_engine.risk.case import Case, at_most
+from trade_engine.risk.case import Case, Ceiling, at_most
+from trade_engine.risk.sizing import Sized
+
+_QUANTITY = Ceiling("order_quantity", ORDER_QUANTITY, Reason.ORDER_QUANTITY_LIMIT)
+_NOTIONAL = Ceiling("order_notional", ORDER_NOTIONAL, Reason.ORDER_NOTIONAL_LIMIT)
 
 
 def check_short_sale(case: Case) -> Told | None:
@@ -14,7 +20,7 @@ def check_short_sale(case: Case) -> Told | None:
     It is judged on the account, over all strategies; working buys are not counted on.
     Source: SEC 15c3-5 (c)(2)(i).
     """
-    instrument, view = case.inputs.instrument, case.inputs.view
+    instrument, view = case.inputs.instrument, case.view
     if instrument is None or instrument.shortable or not case.more_sell:
         return None
     observed = view.symbol_quantity - view.symbol_working_sell
@@ -43,7 +49,7 @@ def check_opposite_order(case: Case) -> Told | None:
     Both could fill, and one would undo the other at a cost (a wash). The order is named.
     Source: SEC 15c3-5 (c)(2)(i), FINRA 5210. Unit: none.
     """
-    standing = case.inputs.view.standing
+    standing = case.standing
     if standing is None or not case.has_order:
         return None
     opposite, scope = standing.opposite_order_id, case.strategy_scope
@@ -64,18 +70,11 @@ def check_order_quantity(case: Case) -> Told | None:
     """Units of one order, at most order_quantity_max (RTS 6 Art. 15(1)(c), FIA 2024 1.1)."""
     if case.sized is None or not case.has_order:
         return None
-    result = at_most(
-        "order_quantity",
-        ORDER_QUANTITY,
-        Reason.ORDER_QUANTITY_LIMIT,
-        case,
-        case.symbol_scope,
-        None,
-        case.sized.sizing.order_quantity,
-    )
-    if isinstance(result, CheckResult) and result.limit is not None and case.closes:
-        most = result.limit * case.sized.sizing.order_notional
-        steps = most // case.sized.sizing.order_quantity
+    quantity = case.sized.whole_quantity
+    result = at_most(_QUANTITY, case, case.symbol_scope, None, quantity)
+    if type(result) is CheckResult and result.limit is not None and case.closes:
+        most = result.limit * _whole_notional(case.sized)
+        steps = most // quantity
         result.message += _in_steps(text(steps))
     return result
 
@@ -87,7 +86,7 @@ def check_order_notional(case: Case) -> Told | None:
     in steps.
     """
     result = check_order_notional_first(case)
-    if isinstance(result, CheckResult) and result.limit is not None and case.closes:
+    if type(result) is CheckResult and result.limit is not None and case.closes:
         result.message += _in_steps(text(result.limit))
     return result
 
@@ -96,15 +95,14 @@ def check_order_notional_first(case: Case) -> Told | None:
     """The same as it was first told: it did not say how to close in steps."""
     if case.sized is None or not case.has_order:
         return None
-    return at_most(
-        "order_notional",
-        ORDER_NOTIONAL,
-        Reason.ORDER_NOTIONAL_LIMIT,
-        case,
-        case.symbol_scope,
-        None,
-        case.sized.sizing.order_notional,
-    )
+    return at_most(_NOTIONAL, case, case.symbol_scope, None, _whole_notional(case.sized))
+
+
+def _whole_notional(sized: Sized) -> Decimal:
+    """All of the order at its worst price, what a replaced one has filled included."""
+    if sized.replaces is None:
+        return sized.sizing.order_notional
+    return sized.sizing.order_notional + sized.filled_notional
 
 
 def _in_steps(most: str) -> str:

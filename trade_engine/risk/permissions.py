@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.risk.case import Case
+from trade_engine.risk.fx import Exchange, NoRate
+from trade_engine.risk.price import quote_age_ms
 
 
 def check_strategy(case: Case) -> Told:
@@ -13,9 +15,9 @@ def check_strategy(case: Case) -> Told:
     Source: RTS 6 Art. 15(5), SEC 15c3-5 (c)(2)(iii). Unit: none.
     """
     inputs, scope = case.inputs, case.strategy_scope
-    terms, signal = inputs.strategy, inputs.signal
     if not inputs.strategies_listed:
         return "strategy", scope, "strategy", "", None, None, None
+    terms, signal = inputs.strategy, inputs.signal
     if terms is None:
         return CheckResult(
             "strategy",
@@ -81,10 +83,15 @@ def check_restricted(case: Case) -> Told | None:
 
 
 def check_currency(case: Case) -> Told | None:
-    """Exposures are added up without an exchange rate: one currency has to do for all."""
-    instrument, currency = case.inputs.instrument, case.inputs.currency
+    """Another currency than the account's needs a pair that converts it, and a quote to do it by.
+
+    That quote is fresh, sane, and within the pair's band of the one of about a minute before.
+    """
+    instrument, currency = case.inputs.instrument, case.currency
     if instrument is None:
         return None
+    if case.inputs.exchange is not None:
+        return _converted(case, case.inputs.exchange)
     if instrument.currency == currency:
         return "currency", case.symbol_scope, "currency", "", None, None, None
     return CheckResult(
@@ -96,3 +103,22 @@ def check_currency(case: Case) -> Told | None:
         message=f"{instrument.symbol} trades in {instrument.currency} and the account counts in "
         f"{currency}: nothing is converted",
     )
+
+
+def _converted(case: Case, exchange: Exchange) -> Told:
+    """Whether there is a rate: an order that closes is refused without one, as without a price."""
+    pair, quote, now_ns = exchange.pair, exchange.quote, case.inputs.now_ns
+    rate = exchange.rate(now_ns)
+    result = CheckResult(
+        "currency",
+        not isinstance(rate, NoRate),
+        case.symbol_scope,
+        "ms",
+        limit=pair.age_ms_max,
+        observed=None if quote is None else quote_age_ms(quote, now_ns),
+        source=f"fx.{pair.name}",
+    )
+    if isinstance(rate, NoRate):
+        result.reason = rate.reason
+        result.message = f"no rate of {pair.base} in {pair.terms}: {rate.why}"
+    return result

@@ -14,11 +14,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trade_engine.domain.clock import NS_PER_S
-from trade_engine.domain.decision import CheckResult, Checks, Decision, Outcome, Reason, Told
+from trade_engine.domain.decision import (
+    CheckResult,
+    Checks,
+    Decision,
+    Outcome,
+    Reason,
+    Sizing,
+    Told,
+)
 from trade_engine.domain.limits import SIGNAL_AGE
+from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order, OrderPolicy, OrdType, TimeInForce, order_id_for
-from trade_engine.domain.signal import TimeHorizon
+from trade_engine.domain.replacement import Terms
+from trade_engine.domain.signal import Signal, TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.risk.activity import (
     check_account_rate,
@@ -30,7 +40,7 @@ from trade_engine.risk.activity import (
     check_turnover,
 )
 from trade_engine.risk.books import check_books
-from trade_engine.risk.case import Case, at_most, open_case
+from trade_engine.risk.case import Case, Ceiling, at_most, open_case
 from trade_engine.risk.collar import check_price_collar, check_slippage
 from trade_engine.risk.concentration import (
     check_asset_class_exposure,
@@ -60,42 +70,61 @@ from trade_engine.risk.permissions import (
     check_strategy,
 )
 from trade_engine.risk.price import MS_PER_NS
+from trade_engine.risk.sizing import Sized
+from trade_engine.risk.standing import Replaceable
 from trade_engine.risk.trading_hours import check_session
 from trade_engine.risk.view import Inputs
 
 FUTURE_TOLERANCE_NS = NS_PER_S
 """How far a sender's clock may run ahead of ours before its create_time is not believed."""
+_AHEAD_NS = -FUTURE_TOLERANCE_NS
+_SIGNAL_AGE = Ceiling("signal_age", SIGNAL_AGE, Reason.SIGNAL_STALE)
+_REJECTED, _NO_ACTION, _APPROVED = Outcome.REJECTED, Outcome.NO_ACTION, Outcome.APPROVED
+_LIMIT, _IOC = OrdType.LIMIT, OrderPolicy.IOC
 
 
 def decide(inputs: Inputs) -> Decision:
     """Judge one signal. Pure: the same inputs always give the same decision.
 
     REJECTED when any check fails; NO_ACTION when all pass and there is nothing to order (or only
-    in the direction that `side` forbids); else APPROVED with the order.
+    in the direction that `side` forbids); else APPROVED with the order, or with the new terms of
+    one that works.
     """
     case = open_case(inputs)
     rules = FIRST_CHECKS if inputs.view.standing is None else CHECKS
-    told = [each for check in rules if (each := check(case)) is not None]
-    failed = [each for each in told if type(each) is CheckResult and not each.passed]
+    told: list[Told] = []
+    failed: list[CheckResult] = []
+    for check in rules:
+        each = check(case)
+        if each is None:
+            continue
+        told.append(each)
+        if type(each) is CheckResult and not each.passed:
+            failed.append(each)
+    sized = case.sized
     decision = Decision(
-        signal=inputs.signal,
-        outcome=Outcome.REJECTED,
-        decided_at_ns=inputs.now_ns,
-        limits_version=inputs.limits_version,
-        message="",
-        checks=Checks(told),
-        sizing=case.sized.sizing if case.sized else None,
+        inputs.signal,
+        _REJECTED,
+        inputs.now_ns,
+        inputs.limits_version,
+        "",
+        [],
+        Checks(told),
+        None if sized is None else sized.sizing,
     )
-    if failed or case.sized is None:
+    if failed or sized is None:
         _reject(decision, failed)
-    elif case.sized.no_action is not None:
-        decision.outcome = Outcome.NO_ACTION
-        decision.reasons = [case.sized.no_action]
-        decision.message = NO_ACTION_MESSAGES[case.sized.no_action]
+    elif sized.no_action is not None:
+        decision.outcome = _NO_ACTION
+        decision.reasons = [sized.no_action]
+        decision.message = NO_ACTION_MESSAGES[sized.no_action]
     else:
-        decision.outcome = Outcome.APPROVED
-        decision.order = _order(case)
-        decision.message = _approval(decision.order, case)
+        decision.outcome = _APPROVED
+        if sized.replaces is None:
+            decision.order = _order(case, sized.sizing)
+            decision.message = _approval(decision.order, sized.sizing)
+        else:
+            _replace(decision, sized, sized.replaces)
     return decision
 
 
@@ -113,34 +142,49 @@ NO_ACTION_MESSAGES = {
 }
 
 
-def _order(case: Case) -> Order:
-    signal, sized = case.inputs.signal, case.sized
-    assert sized is not None  # noqa: S101  decide() approves only what was sized
-    return Order(
-        order_id=order_id_for(signal.account_id, signal.signal_id),
-        account_id=signal.account_id,
-        strategy_id=signal.strategy_id,
-        symbol=signal.symbol,
-        signal_id=signal.signal_id,
-        side=signal.side,
-        ord_type=OrdType.LIMIT,
-        time_in_force=_time_in_force(case),
-        order_qty=sized.sizing.order_quantity,
-        price=sized.sizing.limit_price,
-        broker=case.inputs.broker,
-        delivery=case.inputs.delivery,
-        created_at_ns=case.inputs.now_ns,
-        leaves_qty=sized.sizing.order_quantity,
-        updated_at_ns=case.inputs.now_ns,
+def _replace(decision: Decision, sized: Sized, replaces: Replaceable) -> None:
+    sizing, order_id = sized.sizing, replaces.order_id
+    decision.replacement = Terms(
+        order_id, replaces.cl_ord_id, sized.whole_quantity, sizing.limit_price, sized.cancels
+    )
+    if sized.cancels:
+        decision.message = f"cancel order {order_id}: nothing more of it is wanted"
+        return
+    capped = f", capped by {sizing.capped_by}" if sizing.capped_by else ""
+    decision.message = (
+        f"replace order {order_id}: {text(sizing.order_quantity)} left of "
+        f"{text(sized.whole_quantity)} at {text(sizing.limit_price)} or better{capped}"
     )
 
 
-def _time_in_force(case: Case) -> TimeInForce:
+def _order(case: Case, sizing: Sizing) -> Order:
+    inputs, signal, quantity = case.inputs, case.inputs.signal, sizing.order_quantity
+    order = Order(
+        order_id_for(signal.account_id, signal.signal_id),
+        signal.account_id,
+        signal.strategy_id,
+        signal.symbol,
+        signal.signal_id,
+        signal.side,
+        _LIMIT,
+        time_in_force(signal, inputs.instrument),
+        quantity,
+        sizing.limit_price,
+        inputs.broker,
+        inputs.now_ns,
+    )
+    order.delivery = inputs.delivery
+    order.leaves_qty = quantity
+    order.updated_at_ns = inputs.now_ns
+    order.fx_rate = sizing.fx_rate
+    return order
+
+
+def time_in_force(signal: Signal, instrument: Instrument | None) -> TimeInForce:
     """As the signal's horizon says, unless the instrument's orders never wait."""
-    instrument = case.inputs.instrument
-    if instrument is not None and instrument.order_policy is OrderPolicy.IOC:
+    if instrument is not None and instrument.order_policy is _IOC:
         return TimeInForce.IOC
-    return TIME_IN_FORCE[case.inputs.signal.time_horizon]
+    return TIME_IN_FORCE[signal.time_horizon]
 
 
 TIME_IN_FORCE = {
@@ -150,11 +194,13 @@ TIME_IN_FORCE = {
 }
 
 
-def _approval(order: Order, case: Case) -> str:
-    sizing = case.sized.sizing if case.sized else None
-    capped = f", capped by {sizing.capped_by}" if sizing and sizing.capped_by else ""
-    price = text(order.price) if order.price is not None else "market"
-    return f"{order.side} {text(order.order_qty)} {order.symbol} at {price} or better{capped}"
+def _approval(order: Order, sizing: Sizing) -> str:
+    capped = f", capped by {sizing.capped_by}" if sizing.capped_by else ""
+    quantity, price = text(order.order_qty), text(sizing.limit_price)
+    told = f"{order.side} {quantity} {order.symbol} at {price} or better{capped}"
+    if sizing.fx_rate is None:
+        return told
+    return f"{told}, a {sizing.currency} counted as {text(sizing.fx_rate)}"
 
 
 # ---- trading state --------------------------------------------------------------------------
@@ -166,7 +212,7 @@ def check_trading_state(case: Case) -> Told:
     Where more than one strategy is told to reduce, closing must not open for the account either.
     Source: RTS 6 Art. 12, FIA 2024 1.5 (kill switch).
     """
-    trading = case.inputs.view.trading
+    trading = case.view.trading
     if trading is None or trading.state is TradingState.ACTIVE:
         return "trading_state", case.account_scope, "state", "", None, None, None
     scope = str(trading.scope)
@@ -205,7 +251,7 @@ def check_signal_age(case: Case) -> Told:
     signal, now_ns = case.inputs.signal, case.inputs.now_ns
     age_ns = 0 if signal.created_at_ns is None else now_ns - signal.created_at_ns
     scope = case.strategy_scope
-    if age_ns < -FUTURE_TOLERANCE_NS:
+    if age_ns < _AHEAD_NS:
         ahead_ms = -age_ns * MS_PER_NS
         return CheckResult(
             "signal_age",
@@ -218,7 +264,7 @@ def check_signal_age(case: Case) -> Told:
             message=f"create_time is {text(ahead_ms)} ms ahead of the engine's clock",
         )
     age_ms = age_ns * MS_PER_NS if age_ns > 0 else ZERO
-    return at_most("signal_age", SIGNAL_AGE, Reason.SIGNAL_STALE, case, scope, None, age_ms)
+    return at_most(_SIGNAL_AGE, case, scope, None, age_ms)
 
 
 # ---- in order of precedence -----------------------------------------------------------------

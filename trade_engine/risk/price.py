@@ -9,6 +9,7 @@ from trade_engine.domain.money import ONE, ONE_BPS, ZERO, ceil_to, floor_to
 from trade_engine.domain.signal import Side
 
 MS_PER_NS = Decimal("0.000001")
+BUY = Side.BUY
 
 
 def quote_age_ms(quote: Quote, now_ns: int) -> Decimal:
@@ -27,7 +28,7 @@ def limit_price(side: Side, reference: Decimal, slippage_bps: Decimal, tick: Dec
     reference never exceeds the bound. A seller's is never below one tick; a buyer's is 0 when the
     bound does not reach up to one tick: there is then no price to buy at.
     """
-    if side is Side.BUY:
+    if side is BUY:
         return floor_to(reference * (ONE + slippage_bps * ONE_BPS), tick)
     bound = reference * (ONE - slippage_bps * ONE_BPS)
     return ceil_to(bound, tick) if bound > ZERO else tick
@@ -39,4 +40,4 @@ def worst_unit_value(limit: Decimal, reference: Decimal, multiplier: Decimal) ->
     A buyer pays up to the limit; a seller may get more than the limit. So the larger of limit and
     reference counts, for both.
     """
-    return max(limit, reference) * multiplier
+    return (limit if limit > reference else reference) * multiplier

@@ -2,6 +2,10 @@
 
     order = (target - (position + working)) at the reference price, rounded down to the lot
 
+A working order that is to be replaced is left out of `working`: what is then missing is what it is
+to have left, and its OrderQty is that and what it has filled. Where nothing is missing, or only in
+the other direction, nothing more of it is wanted, and it is to be canceled.
+
 side is a guard: an order in the other direction is no order. max_notional caps the size, and the
 result says so; max_slippage_bps bounds the limit price. No limit of the engine resizes here.
 """
@@ -16,20 +20,41 @@ from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import ZERO, round_down
 from trade_engine.domain.signal import ExposureUnit, Side, Signal
 from trade_engine.risk.price import limit_price, worst_unit_value
+from trade_engine.risk.standing import Replaceable
 from trade_engine.risk.view import View
+
+NOTIONAL, BUY = ExposureUnit.NOTIONAL, Side.BUY
+AT_TARGET, SIDE_MISMATCH, BELOW_LOT = Reason.AT_TARGET, Reason.SIDE_MISMATCH, Reason.BELOW_LOT
 
 
 @dataclass(slots=True)
 class Sized:
-    """The size; no_action says why there is nothing to order (order_quantity is then 0)."""
+    """The size; no_action says why there is nothing to order (order_quantity is then 0).
+
+    replaces is the order that gets new terms, None where a new one is made. filled_notional is what
+    it has filled, at the worst price.
+    """
 
     sizing: Sizing
     no_action: Reason | None
+    replaces: Replaceable | None = None
+    filled_notional: Decimal = ZERO
+
+    @property
+    def whole_quantity(self) -> Decimal:
+        """OrderQty: all of the order, what is filled already included."""
+        quantity = self.sizing.order_quantity
+        return quantity if self.replaces is None else quantity + self.replaces.cum_qty
+
+    @property
+    def cancels(self) -> bool:
+        """Whether nothing more is wanted of the order that would be replaced."""
+        return self.replaces is not None and not self.sizing.order_quantity
 
 
 def target_notional(signal: Signal, equity: Decimal | None) -> Decimal | None:
     """The signed exposure wanted, in money; None when it needs an equity that is not known."""
-    if signal.exposure_unit is ExposureUnit.NOTIONAL:
+    if signal.exposure_unit is NOTIONAL:
         return signal.target_exposure
     return None if equity is None else signal.target_exposure * equity
 
@@ -40,21 +65,24 @@ def size(
     instrument: Instrument,
     reference: Decimal,
     slippage_bps: Decimal,
+    multiplier: Decimal,
 ) -> Sized | None:
     """Size the order; None when the target cannot be known (see `target_notional`).
 
     Quantities round toward zero to the lot: the order never goes past the target, nor past
-    max_notional at its worst price.
+    max_notional at its worst price. multiplier is what one unit at price 1 is worth to the account.
     """
     wanted = target_notional(signal, view.equity)
     if wanted is None:
         return None
     side, lot = signal.side, instrument.lot
-    target = wanted // (reference * instrument.multiplier * lot) * lot
+    target = wanted // (reference * multiplier * lot) * lot
     working = view.working_buy - view.working_sell
-    change = round_down(target - view.quantity - working, lot)
+    replaces = view.standing.replaceable if view.standing is not None else None
+    stays = working if replaces is None else working - replaces.leaves_qty * side.sign
+    change = round_down(target - view.quantity - stays, lot)
     limit = limit_price(side, reference, slippage_bps, instrument.tick)
-    unit = worst_unit_value(limit, reference, instrument.multiplier)
+    unit = worst_unit_value(limit, reference, multiplier)
 
     quantity, capped_by = abs(change), ""
     no_action = _no_action(side, change)
@@ -62,25 +90,26 @@ def size(
         most = signal.max_notional // (unit * lot) * lot
         if quantity > most:
             quantity, capped_by = most, "max_notional"
-            no_action = None if quantity else Reason.BELOW_LOT
+            no_action = None if quantity else BELOW_LOT
     if no_action is not None:
         quantity = ZERO
-    return Sized(
-        Sizing(
-            reference_price=reference,
-            current_quantity=view.quantity,
-            working_quantity=working,
-            target_quantity=target,
-            order_quantity=quantity,
-            limit_price=limit,
-            order_notional=quantity * unit,
-            capped_by=capped_by,
-        ),
-        no_action,
-    )
+    notional = quantity * unit
+    held = view.quantity
+    sizing = Sizing(reference, held, working, target, quantity, limit, notional, capped_by)
+    if replaces is None or no_action is BELOW_LOT:
+        return Sized(sizing, no_action)
+    return _replacing(sizing, replaces, unit)
+
+
+def _replacing(sizing: Sizing, replaces: Replaceable, unit: Decimal) -> Sized:
+    """New terms for a working order, unless it has them already."""
+    if (sizing.order_quantity, sizing.limit_price) == (replaces.leaves_qty, replaces.price):
+        sizing.order_quantity = sizing.order_notional = ZERO
+        return Sized(sizing, AT_TARGET)
+    return Sized(sizing, None, replaces, replaces.cum_qty * unit)
 
 
 def _no_action(side: Side, change: Decimal) -> Reason | None:
     if not change:
-        return Reason.AT_TARGET
-    return None if (change > 0) == (side is Side.BUY) else Reason.SIDE_MISMATCH
+        return AT_TARGET
+    return None if (change > ZERO) == (side is BUY) else SIDE_MISMATCH

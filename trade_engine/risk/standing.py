@@ -11,6 +11,41 @@ from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.signal import Side
 
 
+@dataclass(frozen=True, slots=True)
+class Replaceable:
+    """The one working order of the strategy that a signal on its side would give new terms.
+
+    cl_ord_id is what the request would be asked under. leaves_qty is all of it that may still fill.
+    """
+
+    order_id: str
+    cl_ord_id: str
+    cum_qty: Decimal
+    leaves_qty: Decimal
+    price: Decimal
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form in the journal."""
+        return {
+            "order_id": self.order_id,
+            "cl_ord_id": self.cl_ord_id,
+            "cum_qty": text(self.cum_qty),
+            "leaves_qty": text(self.leaves_qty),
+            "price": text(self.price),
+        }
+
+    @classmethod
+    def from_json(cls, doc: dict[str, Any]) -> Replaceable:
+        """Read what `to_json` wrote."""
+        return cls(
+            doc["order_id"],
+            doc["cl_ord_id"],
+            Decimal(doc["cum_qty"]),
+            Decimal(doc["leaves_qty"]),
+            Decimal(doc["price"]),
+        )
+
+
 @dataclass(slots=True)
 class Standing:
     """Values are worst cases in the account's currency, over all symbols but the signal's own.
@@ -21,7 +56,8 @@ class Standing:
     exposure in other symbols of the signal's asset and asset class. traded is what was traded
     since the day began. executions are the strategy's orders since it was last enabled; approvals
     its latest in the symbol. opposite_order_id is a working order of the strategy in the symbol on
-    the other side than the signal's; empty if there is none.
+    the other side than the signal's; empty if there is none. replaceable is None where the signal
+    would not replace, but add.
     """
 
     cash: Decimal = ZERO
@@ -36,10 +72,11 @@ class Standing:
     executions: int = 0
     opposite_order_id: str = ""
     approvals: list[Approval] = field(default_factory=list)
+    replaceable: Replaceable | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form in the journal."""
-        return {
+        """The canonical form in the journal; replaceable is there only when there is one."""
+        doc: dict[str, Any] = {
             "cash": text(self.cash),
             "net_long": text(self.net_long),
             "net_short": text(self.net_short),
@@ -53,6 +90,9 @@ class Standing:
             "opposite_order_id": self.opposite_order_id,
             "approvals": [[each.side, text(each.quantity), each.at_ns] for each in self.approvals],
         }
+        if self.replaceable is not None:
+            doc["replaceable"] = self.replaceable.to_json()
+        return doc
 
     @classmethod
     def from_json(cls, doc: dict[str, Any]) -> Standing:
@@ -73,4 +113,5 @@ class Standing:
                 Approval(Side(side), Decimal(quantity), int(at_ns))
                 for side, quantity, at_ns in doc["approvals"]
             ],
+            replaceable=Replaceable.from_json(doc["replaceable"]) if "replaceable" in doc else None,
         )

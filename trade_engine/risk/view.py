@@ -18,6 +18,7 @@ from trade_engine.domain.rulebook import StrategyTerms
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import ScopeState
+from trade_engine.risk.fx import Exchange
 from trade_engine.risk.standing import Standing
 
 
@@ -167,3 +168,5 @@ class Inputs:
     account_throttle: Throttle | None = None
     strategy: StrategyTerms | None = None
     strategies_listed: bool = False
+    exchange: Exchange | None = None
+    """What converts the instrument's money; None where nothing has to be, or can be, converted."""

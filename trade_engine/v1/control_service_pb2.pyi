@@ -411,6 +411,9 @@ class AccountStatus(_message.Message):
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     DAY_FIELD_NUMBER: _builtins.int
     BOOKS_FIELD_NUMBER: _builtins.int
+    ACTIVE_RAISES_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    FX_RATES_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     trading_state: Global___TradingState.ValueType
@@ -447,6 +450,8 @@ class AccountStatus(_message.Message):
     """The broker that the account trades with."""
     sender: _builtins.str
     """The replica that holds the lease to send this account's orders; empty when none does."""
+    currency: _builtins.str
+    """The account's currency: an ISO 4217 code such as "USD"."""
     @_builtins.property
     def scope_states(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScopeState]:
         """Every scope that is not ACTIVE and that this account's orders may fall under."""
@@ -462,6 +467,14 @@ class AccountStatus(_message.Message):
     @_builtins.property
     def books(self) -> Global___AccountBooks:
         """The firm's own books; absent where no portfolio service is configured."""
+
+    @_builtins.property
+    def active_raises(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitRaise]:
+        """The raises of limits that hold now, by this replica's clock, and can matter to the account."""
+
+    @_builtins.property
+    def fx_rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___FxRate]:
+        """What converts the money of what it holds or works in other currencies."""
 
     def __init__(
         self,
@@ -487,14 +500,65 @@ class AccountStatus(_message.Message):
         differences: _abc.Iterable[Global___Difference] | None = ...,
         day: Global___AccountDay | None = ...,
         books: Global___AccountBooks | None = ...,
+        active_raises: _abc.Iterable[Global___LimitRaise] | None = ...,
+        currency: _builtins.str = ...,
+        fx_rates: _abc.Iterable[Global___FxRate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["books", b"books", "day", b"day"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "books", b"books", "broker", b"broker", "cash", b"cash", "day", b"day", "differences", b"differences", "equity", b"equity", "gate_open", b"gate_open", "gate_reason", b"gate_reason", "gross_exposure", b"gross_exposure", "in_doubt_orders", b"in_doubt_orders", "limits_version", b"limits_version", "open_orders", b"open_orders", "queued_orders", b"queued_orders", "realized_pnl", b"realized_pnl", "redis_sequence", b"redis_sequence", "scope_states", b"scope_states", "sender", b"sender", "sequence", b"sequence", "trading_state", b"trading_state", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "active_raises", b"active_raises", "books", b"books", "broker", b"broker", "cash", b"cash", "currency", b"currency", "day", b"day", "differences", b"differences", "equity", b"equity", "fx_rates", b"fx_rates", "gate_open", b"gate_open", "gate_reason", b"gate_reason", "gross_exposure", b"gross_exposure", "in_doubt_orders", b"in_doubt_orders", "limits_version", b"limits_version", "open_orders", b"open_orders", "queued_orders", b"queued_orders", "realized_pnl", b"realized_pnl", "redis_sequence", b"redis_sequence", "scope_states", b"scope_states", "sender", b"sender", "sequence", b"sequence", "trading_state", b"trading_state", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountStatus: _TypeAlias = AccountStatus  # noqa: Y015
+
+@_typing.final
+class FxRate(_message.Message):
+    """What one unit of a currency is worth in an account's. The numbers are decimal strings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    WORST_RATE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    QUOTE_TIME_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """The other currency: an ISO 4217 code such as "EUR"."""
+    rate: _builtins.str
+    """What one unit of it is worth, in the middle: positions and fills are valued by it. Empty when
+    the quote is unusable.
+    """
+    worst_rate: _builtins.str
+    """The most that it is worth: orders and exposure are counted by it. Empty when the quote is
+    unusable.
+    """
+    symbol: _builtins.str
+    """The symbol whose quotes tell it."""
+    fault: _builtins.str
+    """Why the quote is unusable: signals in that currency are refused; empty when it is usable."""
+    @_builtins.property
+    def quote_time(self) -> _timestamp_pb2.Timestamp:
+        """The time of its last quote; absent when there is none."""
+
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        rate: _builtins.str = ...,
+        worst_rate: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        quote_time: _timestamp_pb2.Timestamp | None = ...,
+        fault: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quote_time", b"quote_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "fault", b"fault", "quote_time", b"quote_time", "rate", b"rate", "symbol", b"symbol", "worst_rate", b"worst_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FxRate: _TypeAlias = FxRate  # noqa: Y015
 
 @_typing.final
 class AccountDay(_message.Message):
@@ -930,6 +994,7 @@ class GetLimitsResponse(_message.Message):
     OPERATOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    RAISES_FIELD_NUMBER: _builtins.int
     toml: _builtins.str
     """The limits, as TOML, in the form that UpdateLimits takes."""
     version: _builtins.str
@@ -946,6 +1011,10 @@ class GetLimitsResponse(_message.Message):
     def change_time(self) -> _timestamp_pb2.Timestamp:
         """When they came into force."""
 
+    @_builtins.property
+    def raises(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitRaise]:
+        """What is raised for a time, those over and to come too, by name."""
+
     def __init__(
         self,
         *,
@@ -956,14 +1025,83 @@ class GetLimitsResponse(_message.Message):
         operator: _builtins.str = ...,
         reason: _builtins.str = ...,
         change_time: _timestamp_pb2.Timestamp | None = ...,
+        raises: _abc.Iterable[Global___LimitRaise] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "etag", b"etag", "instruments_toml", b"instruments_toml", "operator", b"operator", "reason", b"reason", "toml", b"toml", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "etag", b"etag", "instruments_toml", b"instruments_toml", "operator", b"operator", "raises", b"raises", "reason", b"reason", "toml", b"toml", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLimitsResponse: _TypeAlias = GetLimitsResponse  # noqa: Y015
+
+@_typing.final
+class LimitRaise(_message.Message):
+    """A limit loosened for a time. It begins and ends by itself: a decision at start_time is made by
+    it, one at end_time is not.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LIMIT_NAME_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LEVEL_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REGULAR_LIMIT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in the file, which is part of the source of the limit in decisions."""
+    limit_name: _builtins.str
+    """The limit's name, such as "order_notional_max"."""
+    level: _builtins.str
+    """The level that sets the limit, such as "symbol"; "default" for all of them."""
+    level_id: _builtins.str
+    """Of which account, strategy, asset class, symbol or both; empty for "default"."""
+    limit: _builtins.str
+    """The limit meanwhile, a decimal in the unit of its name."""
+    regular_limit: _builtins.str
+    """What the level sets otherwise."""
+    operator: _builtins.str
+    """Who answers for it, by the file."""
+    reason: _builtins.str
+    """Why, in words."""
+    active: _builtins.bool
+    """Whether it holds now, by the clock of the replica that answers."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it begins."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        limit_name: _builtins.str = ...,
+        level: _builtins.str = ...,
+        level_id: _builtins.str = ...,
+        limit: _builtins.str = ...,
+        regular_limit: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        operator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "end_time", b"end_time", "level", b"level", "level_id", b"level_id", "limit", b"limit", "limit_name", b"limit_name", "name", b"name", "operator", b"operator", "reason", b"reason", "regular_limit", b"regular_limit", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitRaise: _TypeAlias = LimitRaise  # noqa: Y015
 
 @_typing.final
 class UpdateLimitsRequest(_message.Message):
@@ -1057,7 +1195,7 @@ Global___UpdateLimitsResponse: _TypeAlias = UpdateLimitsResponse  # noqa: Y015
 
 @_typing.final
 class LimitBreach(_message.Message):
-    """A position, or an order that works, beyond a limit."""
+    """A position, an exposure, a loss or an order that works, beyond a limit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1071,7 +1209,9 @@ class LimitBreach(_message.Message):
     account_id: _builtins.str
     """The account."""
     scope: _builtins.str
-    """What is beyond it: "order:o-…", "symbol:AAPL" or "account:main"."""
+    """What is beyond it: "order:o-…", "symbol:AAPL", "asset:ES", "asset_class:future",
+    "strategy:momentum" or "account:main".
+    """
     limit_name: _builtins.str
     """The limit's name, such as "order_notional_max"."""
     source: _builtins.str

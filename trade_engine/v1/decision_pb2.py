@@ -27,19 +27,21 @@ from trade_engine.v1 import order_pb2 as trade__engine_dot_v1_dot_order__pb2
 from trade_engine.v1 import signal_pb2 as trade__engine_dot_v1_dot_signal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrade_engine/v1/decision.proto\x12\x0ftrade_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btrade_engine/v1/order.proto\x1a\x1ctrade_engine/v1/signal.proto\"\x92\x03\n\x08\x44\x65\x63ision\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x11\n\tsignal_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12)\n\x07outcome\x18\x04 \x01(\x0e\x32\x18.trade_engine.v1.Outcome\x12/\n\x0b\x64\x65\x63ide_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12,\n\x06\x63hecks\x18\x08 \x03(\x0b\x32\x1c.trade_engine.v1.CheckResult\x12\x10\n\x08order_id\x18\t \x01(\t\x12%\n\x05order\x18\n \x01(\x0b\x32\x16.trade_engine.v1.Order\x12\'\n\x06sizing\x18\x0b \x01(\x0b\x32\x17.trade_engine.v1.Sizing\x12\x16\n\x0elimits_version\x18\x0c \x01(\t\x12\'\n\x06signal\x18\r \x01(\x0b\x32\x17.trade_engine.v1.Signal\"\xad\x01\n\x0b\x43heckResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05scope\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\t\x12\x10\n\x08observed\x18\x06 \x01(\t\x12\x11\n\tprojected\x18\x07 \x01(\t\x12\x0c\n\x04unit\x18\x08 \x01(\t\x12\x0e\n\x06source\x18\t \x01(\t\x12\x0f\n\x07message\x18\n \x01(\t\"\xc6\x01\n\x06Sizing\x12\x17\n\x0freference_price\x18\x01 \x01(\t\x12\x18\n\x10\x63urrent_quantity\x18\x02 \x01(\t\x12\x18\n\x10working_quantity\x18\x03 \x01(\t\x12\x17\n\x0ftarget_quantity\x18\x04 \x01(\t\x12\x16\n\x0eorder_quantity\x18\x05 \x01(\t\x12\x13\n\x0blimit_price\x18\x06 \x01(\t\x12\x16\n\x0eorder_notional\x18\x07 \x01(\t\x12\x11\n\tcapped_by\x18\x08 \x01(\t*e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_APPROVED\x10\x01\x12\x14\n\x10OUTCOME_REJECTED\x10\x02\x12\x15\n\x11OUTCOME_NO_ACTION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrade_engine/v1/decision.proto\x12\x0ftrade_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btrade_engine/v1/order.proto\x1a\x1ctrade_engine/v1/signal.proto\"\xc5\x03\n\x08\x44\x65\x63ision\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x11\n\tsignal_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12)\n\x07outcome\x18\x04 \x01(\x0e\x32\x18.trade_engine.v1.Outcome\x12/\n\x0b\x64\x65\x63ide_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12,\n\x06\x63hecks\x18\x08 \x03(\x0b\x32\x1c.trade_engine.v1.CheckResult\x12\x10\n\x08order_id\x18\t \x01(\t\x12%\n\x05order\x18\n \x01(\x0b\x32\x16.trade_engine.v1.Order\x12\'\n\x06sizing\x18\x0b \x01(\x0b\x32\x17.trade_engine.v1.Sizing\x12\x16\n\x0elimits_version\x18\x0c \x01(\t\x12\'\n\x06signal\x18\r \x01(\x0b\x32\x17.trade_engine.v1.Signal\x12\x31\n\x0breplacement\x18\x0e \x01(\x0b\x32\x1c.trade_engine.v1.Replacement\"Y\n\x0bReplacement\x12\x11\n\tcl_ord_id\x18\x01 \x01(\t\x12\x11\n\torder_qty\x18\x02 \x01(\t\x12\x13\n\x0blimit_price\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61ncels\x18\x04 \x01(\x08\"\xad\x01\n\x0b\x43heckResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05scope\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\t\x12\x10\n\x08observed\x18\x06 \x01(\t\x12\x11\n\tprojected\x18\x07 \x01(\t\x12\x0c\n\x04unit\x18\x08 \x01(\t\x12\x0e\n\x06source\x18\t \x01(\t\x12\x0f\n\x07message\x18\n \x01(\t\"\xe9\x01\n\x06Sizing\x12\x17\n\x0freference_price\x18\x01 \x01(\t\x12\x18\n\x10\x63urrent_quantity\x18\x02 \x01(\t\x12\x18\n\x10working_quantity\x18\x03 \x01(\t\x12\x17\n\x0ftarget_quantity\x18\x04 \x01(\t\x12\x16\n\x0eorder_quantity\x18\x05 \x01(\t\x12\x13\n\x0blimit_price\x18\x06 \x01(\t\x12\x16\n\x0eorder_notional\x18\x07 \x01(\t\x12\x11\n\tcapped_by\x18\x08 \x01(\t\x12\x10\n\x08\x63urrency\x18\t \x01(\t\x12\x0f\n\x07\x66x_rate\x18\n \x01(\t*e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_APPROVED\x10\x01\x12\x14\n\x10OUTCOME_REJECTED\x10\x02\x12\x15\n\x11OUTCOME_NO_ACTION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trade_engine.v1.decision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=925
-  _globals['_OUTCOME']._serialized_end=1026
+  _globals['_OUTCOME']._serialized_start=1102
+  _globals['_OUTCOME']._serialized_end=1203
   _globals['_DECISION']._serialized_start=144
-  _globals['_DECISION']._serialized_end=546
-  _globals['_CHECKRESULT']._serialized_start=549
-  _globals['_CHECKRESULT']._serialized_end=722
-  _globals['_SIZING']._serialized_start=725
-  _globals['_SIZING']._serialized_end=923
+  _globals['_DECISION']._serialized_end=597
+  _globals['_REPLACEMENT']._serialized_start=599
+  _globals['_REPLACEMENT']._serialized_end=688
+  _globals['_CHECKRESULT']._serialized_start=691
+  _globals['_CHECKRESULT']._serialized_end=864
+  _globals['_SIZING']._serialized_start=867
+  _globals['_SIZING']._serialized_end=1100
 # @@protoc_insertion_point(module_scope)

@@ -75,6 +75,7 @@ class Decision(_message.Message):
     SIZING_FIELD_NUMBER: _builtins.int
     LIMITS_VERSION_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    REPLACEMENT_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account it was decided for: the signal's, or the default of the credentials."""
     signal_id: _builtins.str
@@ -88,7 +89,7 @@ class Decision(_message.Message):
     message: _builtins.str
     """The same in one sentence for people. Its wording may change; do not parse it."""
     order_id: _builtins.str
-    """The order that was approved; else empty."""
+    """The order that was approved, or that is to get new terms (see replacement); else empty."""
     limits_version: _builtins.str
     """The version of the limits that it was decided under: a hash of their content."""
     @_builtins.property
@@ -107,7 +108,9 @@ class Decision(_message.Message):
 
     @_builtins.property
     def order(self) -> _order_pb2.Order:
-        """That order as it stood at the decision; unset unless approved, and from EvaluateSignal."""
+        """That order as it stood at the decision; unset unless approved, from EvaluateSignal, and where
+        replacement is set.
+        """
 
     @_builtins.property
     def sizing(self) -> Global___Sizing:
@@ -116,6 +119,12 @@ class Decision(_message.Message):
     @_builtins.property
     def signal(self) -> _signal_pb2.Signal:
         """The signal as it was received."""
+
+    @_builtins.property
+    def replacement(self) -> Global___Replacement:
+        """The new terms of order_id, instead of a new order: where the instrument's working_orders is
+        REPLACE, and exactly one order of the strategy works on the signal's side.
+        """
 
     def __init__(
         self,
@@ -133,14 +142,49 @@ class Decision(_message.Message):
         sizing: Global___Sizing | None = ...,
         limits_version: _builtins.str = ...,
         signal: _signal_pb2.Signal | None = ...,
+        replacement: Global___Replacement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "order", b"order", "signal", b"signal", "sizing", b"sizing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "order", b"order", "replacement", b"replacement", "signal", b"signal", "sizing", b"sizing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "checks", b"checks", "decide_time", b"decide_time", "limits_version", b"limits_version", "message", b"message", "order", b"order", "order_id", b"order_id", "outcome", b"outcome", "reasons", b"reasons", "sequence", b"sequence", "signal", b"signal", "signal_id", b"signal_id", "sizing", b"sizing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "checks", b"checks", "decide_time", b"decide_time", "limits_version", b"limits_version", "message", b"message", "order", b"order", "order_id", b"order_id", "outcome", b"outcome", "reasons", b"reasons", "replacement", b"replacement", "sequence", b"sequence", "signal", b"signal", "signal_id", b"signal_id", "sizing", b"sizing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Replacement(_message.Message):
+    """New terms for an order that works. They hold once its broker has taken them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CL_ORD_ID_FIELD_NUMBER: _builtins.int
+    ORDER_QTY_FIELD_NUMBER: _builtins.int
+    LIMIT_PRICE_FIELD_NUMBER: _builtins.int
+    CANCELS_FIELD_NUMBER: _builtins.int
+    cl_ord_id: _builtins.str
+    """FIX ClOrdID of the request, under which the broker answers it."""
+    order_qty: _builtins.str
+    """FIX OrderQty from then on: all of the order, what is filled already included. Decimal string."""
+    limit_price: _builtins.str
+    """Its limit price from then on. Decimal string."""
+    cancels: _builtins.bool
+    """Nothing more of the order is wanted: it is canceled instead."""
+    def __init__(
+        self,
+        *,
+        cl_ord_id: _builtins.str = ...,
+        order_qty: _builtins.str = ...,
+        limit_price: _builtins.str = ...,
+        cancels: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancels", b"cancels", "cl_ord_id", b"cl_ord_id", "limit_price", b"limit_price", "order_qty", b"order_qty"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replacement: _TypeAlias = Replacement  # noqa: Y015
 
 @_typing.final
 class CheckResult(_message.Message):
@@ -176,7 +220,8 @@ class CheckResult(_message.Message):
     """The unit of the three numbers: a currency such as "USD", "shares", "ms", "bps"."""
     source: _builtins.str
     """Where the limit comes from: the file, and the level in it that was the tightest, such as
-    "limits.toml:symbol AAPL"; empty where there is no limit.
+    "limits.toml:symbol AAPL"; and the raise that held, such as "limits.toml:symbol AAPL raise
+    earnings". Empty where there is no limit.
     """
     message: _builtins.str
     """The result in one sentence for people."""
@@ -218,6 +263,8 @@ class Sizing(_message.Message):
     LIMIT_PRICE_FIELD_NUMBER: _builtins.int
     ORDER_NOTIONAL_FIELD_NUMBER: _builtins.int
     CAPPED_BY_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    FX_RATE_FIELD_NUMBER: _builtins.int
     reference_price: _builtins.str
     """The price at which exposure becomes quantity: the middle of bid and ask, else the last trade."""
     current_quantity: _builtins.str
@@ -228,7 +275,8 @@ class Sizing(_message.Message):
     """The quantity that the target exposure comes to."""
     order_quantity: _builtins.str
     """What is ordered: target less current less working, rounded down to the lot, after any cap,
-    without its sign. 0 when there is nothing to order.
+    without its sign. 0 when there is nothing to order. Where an order is replaced, it is not
+    counted as working, and this is what it is to have left.
     """
     limit_price: _builtins.str
     """The worst price at which the order may fill; empty when there is none."""
@@ -237,6 +285,14 @@ class Sizing(_message.Message):
     capped_by: _builtins.str
     """What made the order smaller than the target asked for, such as "max_notional"; empty when
     nothing did.
+    """
+    currency: _builtins.str
+    """Where the instrument is in another currency than the account: its own, such as "EUR", which
+    reference_price and limit_price are in; else empty.
+    """
+    fx_rate: _builtins.str
+    """What one unit of it counted as in the account's currency, at worst, for order_notional and all
+    checks; else empty.
     """
     def __init__(
         self,
@@ -249,10 +305,12 @@ class Sizing(_message.Message):
         limit_price: _builtins.str = ...,
         order_notional: _builtins.str = ...,
         capped_by: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        fx_rate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capped_by", b"capped_by", "current_quantity", b"current_quantity", "limit_price", b"limit_price", "order_notional", b"order_notional", "order_quantity", b"order_quantity", "reference_price", b"reference_price", "target_quantity", b"target_quantity", "working_quantity", b"working_quantity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capped_by", b"capped_by", "currency", b"currency", "current_quantity", b"current_quantity", "fx_rate", b"fx_rate", "limit_price", b"limit_price", "order_notional", b"order_notional", "order_quantity", b"order_quantity", "reference_price", b"reference_price", "target_quantity", b"target_quantity", "working_quantity", b"working_quantity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

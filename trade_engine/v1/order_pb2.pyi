@@ -316,6 +316,13 @@ class _UpdateKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateKind
     """
     UPDATE_KIND_CANCEL_REJECTED: _UpdateKind.ValueType  # 5
     """The broker refused a cancel: the order stands as it did before."""
+    UPDATE_KIND_REPLACE_REQUESTED: _UpdateKind.ValueType  # 6
+    """A signal asks for new terms of the order, where its instrument's working_orders is REPLACE. The
+    order works on its old terms until its broker has answered; an EXECUTION of EXEC_TYPE_REPLACED
+    says that it has taken them.
+    """
+    UPDATE_KIND_REPLACE_REJECTED: _UpdateKind.ValueType  # 7
+    """New terms were refused by the broker, or ended before they were sent: the old ones stand."""
 
 class UpdateKind(_UpdateKind, metaclass=_UpdateKindEnumTypeWrapper):
     """Why an order update was made."""
@@ -334,6 +341,13 @@ CANCELED by it; else it is PENDING_CANCEL until its broker has answered.
 """
 UPDATE_KIND_CANCEL_REJECTED: UpdateKind.ValueType  # 5
 """The broker refused a cancel: the order stands as it did before."""
+UPDATE_KIND_REPLACE_REQUESTED: UpdateKind.ValueType  # 6
+"""A signal asks for new terms of the order, where its instrument's working_orders is REPLACE. The
+order works on its old terms until its broker has answered; an EXECUTION of EXEC_TYPE_REPLACED
+says that it has taken them.
+"""
+UPDATE_KIND_REPLACE_REJECTED: UpdateKind.ValueType  # 7
+"""New terms were refused by the broker, or ended before they were sent: the old ones stand."""
 Global___UpdateKind: _TypeAlias = UpdateKind  # noqa: Y015
 
 @_typing.final
@@ -473,7 +487,7 @@ class ExecutionReport(_message.Message):
     exec_ref_id: _builtins.str
     """FIX ExecRefID(19): the fill that this report corrects or busts; else empty."""
     commission: _builtins.str
-    """FIX Commission(12): what this fill cost, in the account's currency; empty when not reported."""
+    """FIX Commission(12): what this fill cost, in the instrument's currency; empty when not reported."""
     text: _builtins.str
     """FIX Text(58): the broker's words; often empty."""
     @_builtins.property

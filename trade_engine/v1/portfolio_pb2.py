@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftrade_engine/v1/portfolio.proto\x12\x0ftrade_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x01\n\x08Position\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x13\n\x0bstrategy_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12\x0e\n\x06\x61vg_px\x18\x05 \x01(\t\x12\x14\n\x0crealized_pnl\x18\x06 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x07 \x01(\t\x12\x0c\n\x04\x66\x65\x65s\x18\x08 \x01(\t\x12\x12\n\nmark_price\x18\t \x01(\t\x12\x14\n\x0cmarket_value\x18\n \x01(\t\"\xb6\x01\n\tPortfolio\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61sh\x18\x02 \x01(\t\x12\x0e\n\x06\x65quity\x18\x03 \x01(\t\x12\x35\n\tpositions\x18\x04 \x03(\x0b\x32\".trade_engine.v1.PortfolioPosition\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\"E\n\x11PortfolioPosition\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\t\x12\x0e\n\x06\x61vg_px\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftrade_engine/v1/portfolio.proto\x12\x0ftrade_engine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x01\n\x08Position\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x13\n\x0bstrategy_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12\x0e\n\x06\x61vg_px\x18\x05 \x01(\t\x12\x14\n\x0crealized_pnl\x18\x06 \x01(\t\x12\x16\n\x0eunrealized_pnl\x18\x07 \x01(\t\x12\x0c\n\x04\x66\x65\x65s\x18\x08 \x01(\t\x12\x12\n\nmark_price\x18\t \x01(\t\x12\x14\n\x0cmarket_value\x18\n \x01(\t\x12\x10\n\x08\x63urrency\x18\x0b \x01(\t\x12\x0f\n\x07\x66x_rate\x18\x0c \x01(\t\"\xb6\x01\n\tPortfolio\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61sh\x18\x02 \x01(\t\x12\x0e\n\x06\x65quity\x18\x03 \x01(\t\x12\x35\n\tpositions\x18\x04 \x03(\x0b\x32\".trade_engine.v1.PortfolioPosition\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\"E\n\x11PortfolioPosition\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\t\x12\x0e\n\x06\x61vg_px\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trade_engine.v1.portfolio_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POSITION']._serialized_start=86
-  _globals['_POSITION']._serialized_end=289
-  _globals['_PORTFOLIO']._serialized_start=292
-  _globals['_PORTFOLIO']._serialized_end=474
-  _globals['_PORTFOLIOPOSITION']._serialized_start=476
-  _globals['_PORTFOLIOPOSITION']._serialized_end=545
+  _globals['_POSITION']._serialized_end=324
+  _globals['_PORTFOLIO']._serialized_start=327
+  _globals['_PORTFOLIO']._serialized_end=509
+  _globals['_PORTFOLIOPOSITION']._serialized_start=511
+  _globals['_PORTFOLIOPOSITION']._serialized_end=580
 # @@protoc_insertion_point(module_scope)

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Position(_message.Message):
     """One strategy's position in one symbol of one account, at average cost. Numbers are decimal
-    strings; money is in the account's currency.
+    strings; prices are in `currency`, and money is in the account's.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -37,6 +37,8 @@ class Position(_message.Message):
     FEES_FIELD_NUMBER: _builtins.int
     MARK_PRICE_FIELD_NUMBER: _builtins.int
     MARKET_VALUE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    FX_RATE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     strategy_id: _builtins.str
@@ -56,7 +58,15 @@ class Position(_message.Message):
     mark_price: _builtins.str
     """The price that the position is valued at; empty when there is no quote."""
     market_value: _builtins.str
-    """quantity times mark_price; empty when there is no quote."""
+    """The position at mark_price; empty when there is no quote, or none to convert it by."""
+    currency: _builtins.str
+    """The instrument's currency: an ISO 4217 code such as "EUR"; empty when the instruments file does
+    not have the symbol any more.
+    """
+    fx_rate: _builtins.str
+    """What one unit of `currency` is worth in the account's, by the latest quote; empty where both
+    are the same, and when there is no quote of it.
+    """
     def __init__(
         self,
         *,
@@ -70,10 +80,12 @@ class Position(_message.Message):
         fees: _builtins.str = ...,
         mark_price: _builtins.str = ...,
         market_value: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        fx_rate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "avg_px", b"avg_px", "fees", b"fees", "mark_price", b"mark_price", "market_value", b"market_value", "quantity", b"quantity", "realized_pnl", b"realized_pnl", "strategy_id", b"strategy_id", "symbol", b"symbol", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "avg_px", b"avg_px", "currency", b"currency", "fees", b"fees", "fx_rate", b"fx_rate", "mark_price", b"mark_price", "market_value", b"market_value", "quantity", b"quantity", "realized_pnl", b"realized_pnl", "strategy_id", b"strategy_id", "symbol", b"symbol", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -139,7 +151,7 @@ class PortfolioPosition(_message.Message):
     quantity: _builtins.str
     """The quantity held, negative for short: a decimal string."""
     avg_px: _builtins.str
-    """The average price of what is held: a decimal string."""
+    """The average price of what is held, in the instrument's currency: a decimal string."""
     def __init__(
         self,
         *,

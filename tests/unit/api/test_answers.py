@@ -13,6 +13,7 @@ from trade_engine.api import answers
 from trade_engine.domain.decision import Decision, Outcome, Reason
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.order import DeliveryState, OrdStatus, OrdType, TimeInForce
+from trade_engine.domain.replacement import Terms
 from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
 from trade_engine.domain.trading_state import TradingState
 from trade_engine.v1 import control_service_pb2, decision_pb2, order_pb2, signal_pb2
@@ -75,13 +76,15 @@ def test_every_field_of_a_decision_is_told() -> None:
         check.reason = Reason.AT_TARGET
     assert decision.sizing is not None
     decision.sizing.capped_by = "max_notional"
+    decision.sizing.currency, decision.sizing.fx_rate = "EUR", Decimal("1.1")
     assert decision.order is not None
     filled(decision.order, "e-1")
     decision.order.broker_order_id, decision.order.text = "b-1", "words"
+    decision.replacement = Terms("o-1", "o-1.r2", Decimal(2), Decimal(3), cancels=True)
 
     message = answers.decision_message(decision)
 
-    for part in (message, message.checks[0], message.sizing, message.order):
+    for part in (message, message.checks[0], message.sizing, message.order, message.replacement):
         unset = {field.name for field in part.DESCRIPTOR.fields} - {
             field.name for field, _ in part.ListFields()
         }

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.api_server import a_signal
 from trade_engine.api.answers import decision_message
-from trade_engine.api.convert import Reader, optional_id, signal_of
+from trade_engine.api.convert import signal_of
+from trade_engine.api.reading import Reader, optional_id
 from trade_engine.domain.decision import Decision, Outcome
 from trade_engine.domain.errors import InvalidField, InvalidFields
 from trade_engine.domain.money import MAX_ABS, MAX_DECIMALS

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trade_engine.api.convert import Reader
 from trade_engine.api.pages import SIZE_DEFAULT, SIZE_MAX, Page
+from trade_engine.api.reading import Reader
 from trade_engine.domain.errors import InvalidFields
 
 

@@ -10,18 +10,21 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.cases import NOW_NS, signal, told_to
+from tests.support.cases import NOW_NS, limits, signal, told_to
 from tests.support.ledgered import ALLOWED, Ledgered, fill, market, report, rulebook
 from trade_engine.audit.chain import canonical, entry_hash, seal
 from trade_engine.audit.findings import Fault, Findings
 from trade_engine.audit.replay import Replay
 from trade_engine.audit.verify import Verification
 from trade_engine.domain.account import GENESIS_HASH
+from trade_engine.domain.activity import Activity
 from trade_engine.domain.decision import Outcome
 from trade_engine.domain.difference import Difference, DifferenceKind
 from trade_engine.domain.execution import ExecType
 from trade_engine.domain.journal import EntryKind, JournalEntry
+from trade_engine.domain.limits import Level, Limits
 from trade_engine.domain.position import Position
+from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
 from trade_engine.execution.commands import AcceptDifferenceCommand
@@ -39,25 +42,33 @@ ACCEPTANCE = AcceptDifferenceCommand("main", "POSITION:AAPL", "bought by hand", 
 Payload = dict[str, Any]
 
 
+def minding(version: str = "v1") -> Rulebook:
+    """Limits under which an order that comes twice is refused, so that approvals are kept."""
+    rules = rulebook(version)
+    numbers = {(Level.DEFAULT, ""): limits(duplicate_interval_ms_min=1)}
+    rules.limits = Limits(version, numbers, rules.limits.rates)
+    return rules
+
+
 def traded() -> Ledgered:
     """A day: bought, filled in two, refused, halted and resumed, sold through zero, canceled."""
     account = Ledgered()
-    with account.batch() as batch:
+    with account.batch(minding()) as batch:
         bought = decide_signal(batch, signal(1000), ALLOWED).order
     assert bought is not None
-    with account.batch() as batch:
+    with account.batch(minding()) as batch:
         [sent] = intend(batch, [bought.order_id])
         book_report(
             batch, "paper", report(sent, ExecType.NEW, "e-0"), batch.state.orders[sent.order_id]
         )
-    with account.batch() as batch:
+    with account.batch(minding()) as batch:
         order = batch.state.orders[bought.order_id]
         book_report(batch, "paper", fill(order, "e-1", 4, "99.9"), order)
         book_report(batch, "paper", fill(order, "e-2", 6, 100), order)
         book_report(batch, "paper", report(order, ExecType.NEW, "e-9"), order)
         book_report(batch, "other", fill(order, "e-1", 1, 100), None)
     strategy = Scope(ScopeKind.STRATEGY, "value")
-    with account.batch(rulebook("v2"), market(AAPL=110, ES=5000)) as batch:
+    with account.batch(minding("v2"), market(AAPL=110, ES=5000)) as batch:
         refused = decide_signal(batch, signal(10**10, signal_id="s-2"), ALLOWED)
         assert refused.outcome is Outcome.REJECTED
         for state in (TradingState.HALTED, TradingState.ACTIVE):
@@ -69,7 +80,7 @@ def traded() -> Ledgered:
         queued = decide_signal(batch, future, ALLOWED).order
     assert sold is not None
     assert queued is not None
-    with account.batch(rulebook("v2")) as batch:
+    with account.batch(minding("v2")) as batch:
         order = batch.state.orders[sold.order_id]
         book_report(batch, "paper", fill(order, "e-3", 15, "110.5"), order)
         request_cancel(batch, batch.state.orders[queued.order_id], "r", "enough", "olga")
@@ -142,6 +153,8 @@ def test_a_record_that_holds_is_clean(audit: Audit) -> None:
         EntryKind.BOOKS_COMPARED,  # and so have the firm's books
         EntryKind.CANCEL_REJECTED,
         EntryKind.REPORT_QUARANTINED,
+        EntryKind.REPLACE_REQUESTED,  # tests/unit/execution/test_replacing.py
+        EntryKind.REPLACE_REJECTED,
     }
     assert audit.state.positions["momentum", "AAPL"].quantity == -5
 
@@ -254,8 +267,18 @@ def test_an_entry_of_another_account(audit: Audit) -> None:
 def test_a_payload_that_cannot_be_read(audit: Audit, payload: bytes) -> None:
     place = audit.entry(EntryKind.DECISION)
     audit.change(place, payload=payload)
-    assert at(audit.verify().faults, "the payload cannot be read") == [place + 1]
-    assert at(audit.replay().faults, "the payload cannot be read") == [place + 1]
+    assert at(audit.verify().faults, "the entry cannot be read") == [place + 1]
+    assert at(audit.replay().faults, "the entry cannot be read") == [place + 1]
+
+
+def test_an_entry_that_cannot_even_be_hashed_is_a_finding_and_the_next_follows_it(
+    audit: Audit,
+) -> None:
+    place = audit.entry(EntryKind.TRADING_STATE)
+    audit.journal[place] = replace(audit.journal[place], recorded_at_ns=1 << 70)
+    faults = audit.verify().faults
+    assert at(faults, "the entry cannot be read") == [place + 1]
+    assert at(faults, "is missing before this entry") == []
 
 
 # ---- what the entries say, in a chain that holds --------------------------------------------
@@ -264,9 +287,8 @@ def test_a_payload_that_cannot_be_read(audit: Audit, payload: bytes) -> None:
 def test_a_signal_decided_twice(audit: Audit) -> None:
     audit.journal.append(audit.journal[audit.entry(EntryKind.DECISION, 1)])
     audit.reseal()
-    assert audit.verify().faults == [
-        Fault(audit.state.sequence, "signal s-2 is decided a second time")
-    ]
+    found = at(audit.verify().faults, "signal s-2 is decided a second time")
+    assert found == [audit.state.sequence]
 
 
 @pytest.mark.parametrize(
@@ -380,6 +402,12 @@ def halt(audit: Audit) -> None:
     audit.state.trading[GLOBAL] = told_to(TradingState.HALTED)
 
 
+def forget_an_approval(audit: Audit) -> None:
+    doc = audit.state.activity.to_json()
+    doc["approved"].pop()
+    audit.state.activity = Activity.from_json(doc)
+
+
 TABLES: list[tuple[Callable[[Audit], object], str]] = [
     (change_order, "in the table is not what the journal last said of it"),
     (lose_order, "in the table is not what the journal last said of it"),
@@ -391,6 +419,10 @@ TABLES: list[tuple[Callable[[Audit], object], str]] = [
     (lambda audit: setattr(audit.state, "realized_pnl", D(1)), "realized_pnl is 1, the fills"),
     (lambda audit: setattr(audit.state, "fees", D("2.5")), "fees is 2.5, the fills make it 3"),
     (lambda audit: setattr(audit.state, "limits_version", "v1"), "limits_version is v1, not v2"),
+    (lambda audit: setattr(audit.state, "limits_number", 3), "limits_number is 3, not 2"),
+    (lambda audit: setattr(audit.state, "limits_sequence", 1), "limits_sequence is 1, not "),
+    (lambda audit: audit.state.activity.executions.clear(), "the strategies' executions are not"),
+    (forget_an_approval, "the approvals that are kept are not the last of the journal"),
     (lift_a_halt, "the trading states are not what was last set"),
     (halt, "the trading states are not what was last set"),
     (lambda audit: audit.executions.remove(("paper", "e-2")), "execution e-2 of paper is not both"),
@@ -409,6 +441,69 @@ def test_a_table_that_says_otherwise(
     assert fault.sequence == 0
 
 
+# ---- what decisions were made on ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "found"),
+    [
+        (
+            1,
+            lambda doc: doc["decision"].update(limits_version="v1"),
+            "decided by limits v1, and v2 was in force",
+        ),
+        (
+            2,
+            lambda doc: doc["context"]["view"]["standing"]["approvals"].clear(),
+            "the approvals of momentum that it looked at are not the journal's",
+        ),
+        (
+            3,
+            lambda doc: doc["context"]["view"]["standing"]["approvals"].append(["BUY", "1", 7]),
+            "the approvals of momentum that it looked at are not the journal's",
+        ),
+        (
+            2,
+            lambda doc: doc["context"]["view"]["standing"].update(executions=7),
+            "the executions of momentum that it looked at are not the journal's",
+        ),
+    ],
+)
+def test_a_decision_on_other_grounds_than_the_journal_has(
+    audit: Audit, number: int, change: Callable[[Payload], object], found: str
+) -> None:
+    place = audit.entry(EntryKind.DECISION, number)
+    audit.payload(place, change)
+    audit.reseal()
+    assert [(each.sequence, each.what) for each in audit.verify().faults] == [(place + 1, found)]
+
+
+def test_a_change_of_limits_that_was_left_out(audit: Audit) -> None:
+    del audit.journal[audit.entry(EntryKind.LIMITS_CHANGED, 1)]
+    audit.reseal()
+    faults = [str(each) for each in audit.verify().faults]
+    assert sum("decided by limits v2, and v1 was in force" in each for each in faults) == 3
+    assert any("limits_number is 2, not 1" in each for each in faults)
+
+
+def test_changes_of_limits_that_came_in_another_order(audit: Audit) -> None:
+    place = audit.entry(EntryKind.LIMITS_CHANGED)
+    audit.payload(place, lambda doc: doc["change"].update(number=2))
+    audit.reseal()
+    assert at(audit.verify().faults, "change 2 of the limits comes after change 2") == [
+        audit.entry(EntryKind.LIMITS_CHANGED, 1) + 1
+    ]
+
+
+def test_a_journal_from_before_changes_had_numbers(audit: Audit) -> None:
+    for number in (0, 1):
+        at_ = audit.entry(EntryKind.LIMITS_CHANGED, number)
+        audit.payload(at_, lambda doc: doc.pop("change"))
+    audit.reseal()
+    audit.state.limits_number = audit.state.limits_sequence = 0
+    assert audit.verify().faults == []
+
+
 # ---- replay ---------------------------------------------------------------------------------
 
 
@@ -423,7 +518,7 @@ def test_every_decision_comes_out_the_same(audit: Audit) -> None:
     [
         (
             0,
-            lambda doc: doc["decision"]["checks"][-1].update(limit="7"),
+            lambda doc: doc["decision"]["checks"][-1].__setitem__(4, "7"),
             "signal s-1 differs in checks: APPROVED then, APPROVED now",
         ),
         (

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.support.paper import INSTRUMENTS, NOON_NS, order, quote
+from tests.support.paper import INSTRUMENTS, NOON_NS, executions, order, quote
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.brokers.paper_matching import PaperMatcher
 from trade_engine.brokers.paper_order import PaperOrder
@@ -16,10 +16,10 @@ def fills(config: PaperConfig, quantity: str, sizes: list[str], symbol: str) -> 
     matcher = PaperMatcher(config, INSTRUMENTS.get)
     reports: list[ExecutionReport] = []
     arriving = PaperOrder.arriving(order("a", quantity=quantity, symbol=symbol), NOON_NS)
-    reports += matcher.arrive(arriving, NOON_NS)
+    reports += executions(matcher.arrive(arriving, NOON_NS))
     for number, size in enumerate(sizes):
         market = quote("99", "100", None, size, symbol=symbol, time_ns=NOON_NS + number)
-        reports += matcher.on_quote(market, NOON_NS)
+        reports += executions(matcher.on_quote(market, NOON_NS))
     return [each.commission for each in reports if each.exec_type == "TRADE"]
 
 

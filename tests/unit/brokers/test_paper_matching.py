@@ -1,13 +1,14 @@
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
 
-from tests.support.paper import INSTRUMENTS, NOON_NS, order, quote, seen
+from tests.support.paper import INSTRUMENTS, NOON_NS, executions, order, quote, seen
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.brokers.paper_matching import PaperMatcher
 from trade_engine.brokers.paper_order import PaperOrder
 from trade_engine.domain.clock import NS_PER_MS, NS_PER_S
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.execution import BrokerReport, ExecutionReport
 from trade_engine.domain.market import Quote
 from trade_engine.domain.order import Order, OrdType, TimeInForce
 from trade_engine.domain.signal import Side
@@ -44,8 +45,8 @@ class Venue:
         self.now_ns = now_ns
         return self._note(self.matcher.on_time(now_ns))
 
-    def _note(self, reports: list[ExecutionReport]) -> list[str]:
-        self.reports += reports
+    def _note(self, reports: Sequence[BrokerReport]) -> list[str]:
+        self.reports += executions(reports)
         return seen(reports)
 
 

@@ -7,7 +7,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.paper import INSTRUMENTS, NOON_NS, order, quote, seen
+from tests.support.paper import INSTRUMENTS, NOON_NS, executions, order, quote, seen
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.brokers.paper_matching import PaperMatcher
 from trade_engine.brokers.paper_order import PaperOrder
@@ -144,16 +144,18 @@ def drive(matcher: PaperMatcher, number: int, event: Event) -> list[ExecutionRep
     now_ns = NOON_NS + number * NS_PER_MS
     match event:
         case Arrive():
-            return matcher.arrive(arriving(f"o{number}", event, now_ns), now_ns)
+            return executions(matcher.arrive(arriving(f"o{number}", event, now_ns), now_ns))
         case Market():
             market = quote(
                 str(event.bid), str(event.bid + event.spread),
                 sized(event.bid_size), sized(event.ask_size), time_ns=now_ns,
             )  # fmt: skip
-            return matcher.on_quote(market, now_ns)
+            return executions(matcher.on_quote(market, now_ns))
         case Cancel():
             names = list(matcher.orders)
-            return matcher.cancel(names[event.which % len(names)], now_ns) if names else []
+            return executions(
+                matcher.cancel(names[event.which % len(names)], now_ns) if names else []
+            )
 
 
 @given(EVENTS)

@@ -10,7 +10,7 @@ import pytest
 
 from trade_engine.config import ConfigFaults, described, load_rulebook
 from trade_engine.config.brokers import FIX_KEYS, load_brokers
-from trade_engine.config.instruments import INSTRUMENT_KEYS
+from trade_engine.config.instruments import FX_KEYS, INSTRUMENT_KEYS
 from trade_engine.config.limits import (
     ACCOUNT_KEYS,
     LIMIT_KEYS,
@@ -19,6 +19,7 @@ from trade_engine.config.limits import (
     WAIVER,
     WAIVER_KEY,
 )
+from trade_engine.config.raises import RAISE_KEYS
 from trade_engine.config.toml_file import Key
 from trade_engine.domain.limits import RATES, Level
 
@@ -75,9 +76,21 @@ def fenced(language: str) -> list[str]:
         keys_table(LIMIT_KEYS),
         keys_table({WAIVER: WAIVER_KEY}),
         keys_table(RATE_KEYS),
+        keys_table(RAISE_KEYS),
         keys_table(INSTRUMENT_KEYS),
+        keys_table(FX_KEYS),
     ],
-    ids=["settings", "accounts", "strategies", "limits", "waiver", "rates", "instruments"],
+    ids=[
+        "settings",
+        "accounts",
+        "strategies",
+        "limits",
+        "waiver",
+        "rates",
+        "raises",
+        "instruments",
+        "fx",
+    ],
 )
 def test_the_table_is_what_the_code_has(wanted: str) -> None:
     assert wanted in DOCUMENT, f"docs/configuration.md lacks this table:\n{wanted}"
@@ -109,11 +122,12 @@ def test_the_throttles_are_explained(name: str) -> None:
 
 
 def test_the_examples_are_usable_and_the_broken_one_says_what_is_written(tmp_path: Path) -> None:
-    limits, broken, instruments = fenced("toml")
-    (tmp_path / "limits.toml").write_text(limits)
+    limits, raises, broken, instruments = fenced("toml")
+    (tmp_path / "limits.toml").write_text(limits + raises)
     (tmp_path / "instruments.toml").write_text(instruments)
     rulebook = load_rulebook(tmp_path / "limits.toml", None)
     assert {level for level, _ in rulebook.limits.numbers} == set(Level)
+    assert [each.name for each in rulebook.limits.raises] == ["earnings"]
     load_rulebook(None, tmp_path / "instruments.toml")
     (tmp_path / "limits.toml").write_text(broken)
     with pytest.raises(ConfigFaults) as caught:

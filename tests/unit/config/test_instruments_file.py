@@ -11,9 +11,12 @@ from exchange_calendars import get_calendar_names
 from trade_engine.config import ConfigFaults, load_rulebook
 from trade_engine.config.calendars import AT_HAND
 from trade_engine.config.currencies import CURRENCIES
+from trade_engine.config.rulebook_writer import write_instruments
+from trade_engine.domain.fx import FxPair
 from trade_engine.domain.market import Instrument
-from trade_engine.domain.order import OrderPolicy
+from trade_engine.domain.order import OrderPolicy, WorkingOrders
 from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.rulebook_difference import RulebookDifference, differences
 
 SHORTEST = """[instruments.AAPL]
 tick = 0.01
@@ -53,6 +56,7 @@ def test_everything_may_be_set(tmp_path: Path) -> None:
         shortable = false
         restricted = true
         order_policy = "IOC"
+        working_orders = "REPLACE"
         """
     assert load(tmp_path, text).instruments == {
         "ES/Z6": Instrument(
@@ -66,6 +70,7 @@ def test_everything_may_be_set(tmp_path: Path) -> None:
             shortable=False,
             restricted=True,
             order_policy=OrderPolicy.IOC,
+            working_orders=WorkingOrders.REPLACE,
         )
     }
 
@@ -152,7 +157,8 @@ def test_everything_may_be_set(tmp_path: Path) -> None:
             (
                 "4: instruments.AAPL.tik: got an unknown key (it is 1; did "
                 "you mean tick?), allowed is one of tick, lot, currency, asset_class, multiplier, "
-                "calendar, shortable, restricted, underlying, order_policy"
+                "calendar, shortable, restricted, underlying, order_policy, "
+                "working_orders"
             ),
         ),
         (
@@ -169,7 +175,7 @@ def test_everything_may_be_set(tmp_path: Path) -> None:
             '"EUR"',
             (
                 '4: instruments.AAPL.currency: got "EUR", allowed is the currency of '
-                "every account (USD): nothing is converted"
+                "every account (USD), or what [fx.EURUSD] converts"
             ),
         ),
     ],
@@ -191,13 +197,13 @@ def test_without_an_instrument_nothing_can_be_traded(tmp_path: Path) -> None:
         load(tmp_path, "[instruments]\n")
 
 
-def test_all_accounts_have_one_currency(tmp_path: Path) -> None:
+def test_each_account_can_count_what_it_may_trade(tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     account = '[accounts.{0}]\ncurrency = "{1}"\nopening_cash = 1\nbroker = "paper"\n'
     limits.write_text(account.format("a", "USD") + account.format("b", "EUR"))
     instruments = tmp_path / "instruments.toml"
     instruments.write_text(SHORTEST)
-    with pytest.raises(ConfigFaults, match=r"every account \(EUR, USD\): nothing is converted"):
+    with pytest.raises(ConfigFaults, match=r"every account \(EUR, USD\), or what \[fx.USDEUR\]"):
         load_rulebook(limits, instruments)
 
 
@@ -223,3 +229,72 @@ def test_calendars_at_hand_are_real() -> None:
 def test_currencies_are_three_letters() -> None:
     assert {"USD", "EUR", "GBP", "JPY", "CHF"} <= CURRENCIES
     assert all(len(code) == 3 and code.isupper() and code.isascii() for code in CURRENCIES)
+
+
+EUROPEAN = SHORTEST.replace("AAPL", "SAP").replace("USD", "EUR")
+PAIR = """[fx.EURUSD]
+age_ms_max = 5000
+band_bps_max = 200
+"""
+
+
+def test_a_pair_converts_another_currency(tmp_path: Path) -> None:
+    rulebook = load(tmp_path, EUROPEAN + PAIR)
+    five, band = Decimal(5000), Decimal(200)
+    assert rulebook.fx == {("EUR", "USD"): FxPair("EUR", "USD", "EURUSD", five, band)}
+    other_way = PAIR + 'symbol = "USDEUR"\ninverse = true\n'
+    assert load(tmp_path, EUROPEAN + other_way).fx == {
+        ("EUR", "USD"): FxPair("EUR", "USD", "USDEUR", five, band, inverse=True)
+    }
+
+
+@pytest.mark.parametrize("more", ["", 'symbol = "USDEUR"\ninverse = true\n'])
+def test_pairs_are_journaled_and_written_as_they_were_read(tmp_path: Path, more: str) -> None:
+    rulebook = load(tmp_path, EUROPEAN + PAIR + more)
+    assert Rulebook.from_json(rulebook.to_json()).fx == rulebook.fx
+    again = load(tmp_path, write_instruments(rulebook))
+    assert (again.fx, again.version) == (rulebook.fx, rulebook.version)
+    assert "fx" not in load(tmp_path, SHORTEST).to_json()  # versions of old stay as they were
+
+
+def test_a_change_of_a_pair_is_a_difference(tmp_path: Path) -> None:
+    before = load(tmp_path, EUROPEAN + PAIR)
+    after = load(tmp_path, EUROPEAN + PAIR.replace("5000", "9000"))
+    assert differences(before, after) == [
+        RulebookDifference("fx.EURUSD.age_ms_max", "5000", "9000")
+    ]
+
+
+def test_all_faults_of_pairs_are_told_at_once(tmp_path: Path) -> None:
+    text = (
+        EUROPEAN
+        + """[fx.EUREUR]
+age_ms_max = 1
+band_bps_max = 1
+[fx.EURUSD]
+age_ms_max = 0
+inverse = "yes"
+symbol = "no symbol"
+bands = 1
+[fx.EURXXX]
+"""
+    )
+    told = faults(tmp_path, text)
+    assert [each.partition(": got")[0] for each in told] == [
+        "6: fx.EUREUR",
+        "9: fx.EURUSD.band_bps_max",
+        "10: fx.EURUSD.age_ms_max",
+        "11: fx.EURUSD.inverse",
+        "12: fx.EURUSD.symbol",
+        "13: fx.EURUSD.bands",
+        "14: fx.EURXXX",
+        "14: fx.EURXXX.age_ms_max",
+        "14: fx.EURXXX.band_bps_max",
+    ]
+    assert "two different currencies' three letters each, for instance EURUSD" in told[0]
+
+
+def test_a_pair_is_needed_in_the_direction_of_the_account(tmp_path: Path) -> None:
+    told = faults(tmp_path, EUROPEAN + PAIR.replace("EURUSD", "USDEUR"))
+    allowed = "the currency of every account (USD), or what [fx.EURUSD] converts"
+    assert told == [f'4: instruments.SAP.currency: got "EUR", allowed is {allowed}']

@@ -245,7 +245,7 @@ ID = "1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit"
             1,
             (
                 "limit: got an unknown key (it is [limit]; did you mean limits?), "
-                "allowed is one of accounts, strategies, limits"
+                "allowed is one of accounts, strategies, limits, raises"
             ),
         ),
         (

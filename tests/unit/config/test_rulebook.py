@@ -91,7 +91,7 @@ def test_the_example_of_the_default_limits_can_be_switched_on(tmp_path: Path) ->
 def test_every_limit_is_set_by_default() -> None:
     rulebook = load_rulebook(None, None)
     assert unset_limits(rulebook) == []
-    assert set(rulebook.limits.in_force("default", "any", "AAPL")) == {
+    assert set(rulebook.limits.in_force(0, "default", "any", "AAPL")) == {
         spec.name for spec in NUMERIC_LIMITS
     }
     assert set(rulebook.accounts) == {"default"}
@@ -129,7 +129,7 @@ def test_the_default_limits_let_an_ordinary_signal_pass() -> None:
             instrument=rulebook.instruments["AAPL"],
             quote=quote,
             view=View(1, None, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, equity=None),
-            limits=rulebook.limits.in_force("default", "momentum-v1", "AAPL"),
+            limits=rulebook.limits.in_force(0, "default", "momentum-v1", "AAPL"),
             limits_version=rulebook.version,
             throttle=Throttle(rate, verdict.allowed, verdict.remaining, verdict.retry_after_ns),
             now_ns=now_ns,
@@ -203,7 +203,7 @@ def test_strategies_and_waivers_come_back_from_the_journal(tmp_path: Path) -> No
         "m": StrategyTerms("m", ("main",), ("AAPL", "IBM")),
         "any": StrategyTerms("any"),
     }
-    found = rulebook.limits.in_force("main", "m", "AAPL")
+    found = rulebook.limits.in_force(0, "main", "m", "AAPL")
     source = "limits.toml:default acknowledged_unlimited"
     assert found == {
         "confidence_min": Limit(Decimal("-Infinity"), source),
@@ -229,5 +229,5 @@ def test_a_level_only_tightens(tmp_path: Path) -> None:
     limits = "[limits]\nslippage_bps_max = 50\n[limits.symbol.AAPL]\nslippage_bps_max = {}\n"
     for value, holds in ((20, "20"), (80, "50")):
         rulebook = load_rulebook(write(tmp_path, limits.format(value)), None)
-        found = rulebook.limits.in_force("main", "m", "AAPL")["slippage_bps_max"]
+        found = rulebook.limits.in_force(0, "main", "m", "AAPL")["slippage_bps_max"]
         assert found.value == Decimal(holds)

@@ -64,6 +64,7 @@ def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
         "instruments_file": "/instruments.toml",
         "brokers_file": "/brokers.toml",
         "apply_limits": "True",
+        "join_other_versions": "True",
         "replica_id": "a",
         "log_level": "warning",
         "log_format": "json",

@@ -11,6 +11,7 @@ from trade_engine.domain.limits import (
     LevelKey,
     Limit,
     Limits,
+    Raise,
     Rate,
     waived,
     waived_rate,
@@ -53,12 +54,12 @@ def rated(**at: tuple[int, int, int]) -> Limits:
 def test_the_tightest_level_holds(tightest: str) -> None:
     values = {key: 10 if name == tightest else 20 for name, key in WHERE.items()}
     values |= dict.fromkeys(ELSEWHERE, 1)
-    found = limits(values).in_force("main", "momentum", "AAPL", "equity")["slippage_bps_max"]
+    found = limits(values).in_force(0, "main", "momentum", "AAPL", "equity")["slippage_bps_max"]
     assert found == Limit(Decimal(10), str(WHERE[tightest]))
 
 
 def test_of_equal_limits_the_widest_level_is_named() -> None:
-    found = limits(dict.fromkeys(WHERE.values(), 10)).in_force("main", "momentum", "AAPL")
+    found = limits(dict.fromkeys(WHERE.values(), 10)).in_force(0, "main", "momentum", "AAPL")
     assert found["slippage_bps_max"].source == str(WHERE["default"])
 
 
@@ -68,7 +69,7 @@ def test_a_level_holds_for_its_own_alone(only: str) -> None:
     reached = {
         ids
         for ids in product(("main", "x"), ("momentum", "y"), ("AAPL", "z"), ("equity", "fx"))
-        if found.in_force(*ids)
+        if found.in_force(0, *ids)
     }
     account, strategy, symbol = only == "account", only == "strategy", only == "symbol"
     assert reached == {
@@ -85,7 +86,7 @@ def test_a_level_holds_for_its_own_alone(only: str) -> None:
 
 def test_of_floors_the_largest_holds() -> None:
     values = {WHERE["default"]: 5, WHERE["account"]: 9, WHERE["symbol"]: 7}
-    found = limits(values, "confidence_min").in_force("main", "momentum", "AAPL")
+    found = limits(values, "confidence_min").in_force(0, "main", "momentum", "AAPL")
     assert found["confidence_min"] == Limit(Decimal(9), str(WHERE["account"]))
 
 
@@ -101,7 +102,7 @@ def test_a_number_holds_over_a_waiver(name: str, where: str) -> None:
         },
         {},
     )
-    assert found.in_force("main", "momentum", "AAPL")[name].source == "set"
+    assert found.in_force(0, "main", "momentum", "AAPL")[name].source == "set"
 
 
 @pytest.mark.parametrize("where", ["default", "strategy"])
@@ -130,7 +131,7 @@ def test_names_are_tightened_one_by_one() -> None:
             WHERE["account"]: {"a": Limit(Decimal(2), "a"), "b": Limit(Decimal(8), "a")},
         },
         {},
-    ).in_force("main", "s", "X")
+    ).in_force(0, "main", "s", "X")
     assert found == {"a": Limit(Decimal(1), "d"), "b": Limit(Decimal(8), "a")}
 
 
@@ -172,7 +173,7 @@ def test_made_up_ids_make_nothing_grow() -> None:
     found.rates[WHERE["strategy"]] = {STRATEGY_RATE: Rate(1, S, 1, "here")}
     for number in range(200):
         ids = f"a{number}", f"s{number}", f"X{number}"
-        assert found.in_force(*ids)["slippage_bps_max"].source == str(WHERE["default"])
+        assert found.in_force(0, *ids)["slippage_bps_max"].source == str(WHERE["default"])
         assert found.rate(*ids[:2]) is None
     assert len(found._in_force) == 1
     assert len(found._rate) == 1
@@ -180,7 +181,72 @@ def test_made_up_ids_make_nothing_grow() -> None:
 
 def test_what_was_worked_out_makes_no_difference_to_equality() -> None:
     one, other = limits({WHERE["default"]: 1}), limits({WHERE["default"]: 1})
-    one.in_force("main", "momentum", "AAPL")
+    one.in_force(0, "main", "momentum", "AAPL")
     one.rate("main", "momentum")
     assert one == other
     assert "_in_force" not in repr(one)
+
+
+# ---- raises ---------------------------------------------------------------------------------
+
+FROM_NS, UNTIL_NS = 1_000, 2_000
+
+
+def raised(*at: str, value: int = 50, name: str = "slippage_bps_max") -> Limits:
+    """Limits of 10 on every level, and raises of these levels from 1000 until 2000."""
+    of = limits(dict.fromkeys(WHERE.values(), 10), name)
+    raises = [
+        Raise(where, name, *WHERE[where], Decimal(value), FROM_NS, UNTIL_NS, "r", "ann")
+        for where in at
+    ]
+    return Limits("v", of.numbers, {}, tuple(raises))
+
+
+def slippage(of: Limits, now_ns: int) -> Limit:
+    return of.in_force(now_ns, "main", "momentum", "AAPL", "equity")["slippage_bps_max"]
+
+
+@pytest.mark.parametrize(
+    ("now_ns", "holds"),
+    [
+        (FROM_NS - 1, False),
+        (FROM_NS, True),
+        (FROM_NS + 1, True),
+        (UNTIL_NS - 1, True),
+        (UNTIL_NS, False),
+        (UNTIL_NS + 1, False),
+    ],
+)
+def test_a_raise_holds_to_the_nanosecond(now_ns: int, *, holds: bool) -> None:
+    found = slippage(raised(*WHERE), now_ns)
+    assert found.value == (50 if holds else 10)
+    source = str(WHERE["default"])
+    assert found.source == (f"{source} raise default" if holds else source)
+
+
+def test_raises_begin_and_end_in_any_order_of_looks() -> None:
+    of = raised(*WHERE)
+    for now_ns in (UNTIL_NS, FROM_NS, FROM_NS - 1, UNTIL_NS - 1, 0, FROM_NS, UNTIL_NS + 5):
+        assert slippage(of, now_ns).value == (50 if FROM_NS <= now_ns < UNTIL_NS else 10)
+
+
+@pytest.mark.parametrize("kept", WHERE)
+def test_a_raise_lends_nothing_to_another_level(kept: str) -> None:
+    found = slippage(raised(*(WHERE.keys() - {kept})), FROM_NS)
+    assert (found.value, found.source) == (10, str(WHERE[kept]))
+
+
+def test_between_two_instants_an_answer_is_the_same_object() -> None:
+    of = raised("symbol")
+    ids = ("main", "momentum", "AAPL", "equity")
+    for first, last in ((0, FROM_NS - 1), (FROM_NS, UNTIL_NS - 1), (UNTIL_NS, 1 << 62)):
+        assert of.in_force(first, *ids) is of.in_force(last, *ids)
+
+
+def test_a_journal_whose_raise_would_tighten_raises_nothing() -> None:
+    assert slippage(raised(*WHERE, value=5), FROM_NS).value == 10
+    floor = raised(*WHERE, value=50, name="confidence_min")
+    found = floor.in_force(FROM_NS, "main", "momentum", "AAPL", "equity")["confidence_min"]
+    assert found.value == 10
+    unset = Limits("v", {}, {}, raised("symbol").raises)
+    assert unset.in_force(FROM_NS, "main", "momentum", "AAPL") == {}

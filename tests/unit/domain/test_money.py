@@ -25,6 +25,7 @@ from trade_engine.domain.money import (
     quotient,
     round_down,
     text,
+    whole,
 )
 
 entering = st.decimals(-MAX_ABS, MAX_ABS, allow_nan=False, places=MAX_DECIMALS)
@@ -209,3 +210,8 @@ def test_every_thread_computes_alike_and_none_mixes_in_a_float() -> None:
 def test_a_double_that_was_computed_is_taken_to_its_last_digit(number: float) -> None:
     assert float(from_double(number, "confidence")) == number
     assert text(from_double(number, "confidence")) == format(Decimal(repr(number)), "f")
+
+
+@pytest.mark.parametrize("number", [0, 1, 1023, 1024, 10**9, -1])
+def test_a_count_is_itself(number: int) -> None:
+    assert whole(number) == Decimal(number)

@@ -15,13 +15,9 @@ from trade_engine.audit.verify import Verification
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.day import Day
 from trade_engine.domain.journal import EntryKind
-from trade_engine.domain.order import OrdStatus
 from trade_engine.domain.session import Session
-from trade_engine.domain.signal import TimeHorizon
-from trade_engine.execution.day_orders import end_day_orders
 from trade_engine.execution.decisions import decide_signal
 from trade_engine.execution.fills import book_report
-from trade_engine.execution.order_changes import intend
 from trade_engine.portfolio.ledger import book
 
 D = Decimal
@@ -173,31 +169,3 @@ def test_the_summary_keeps_the_day() -> None:
     again = AccountState("main", "", "epoch", 1, b"")
     again.read_summary(orjson.loads(orjson.dumps(account.state.summary_json())))
     assert again.day == account.state.day
-
-
-def test_a_day_order_that_was_not_sent_expires_and_a_sent_one_is_asked_back() -> None:
-    account = Ledgered()
-    orders = []
-    for number, horizon in enumerate(
-        (TimeHorizon.INTRADAY, TimeHorizon.INTRADAY, TimeHorizon.LONG)
-    ):
-        with account.batch(session=FIRST) as batch:
-            wish = signal(
-                1000, signal_id=f"s-{number}", strategy_id=f"v-{number}", time_horizon=horizon
-            )
-            order = decide_signal(batch, wish, ALLOWED).order
-            assert order is not None
-            orders.append(order.order_id)
-    with account.batch(session=FIRST) as batch:
-        intend(batch, orders[1:])
-        asked = end_day_orders(batch)
-        assert [each.order_id for each in asked] == [orders[1]]
-        assert end_day_orders(batch) == []
-    found = [account.orders[each] for each in orders]
-    assert [each.ord_status for each in found] == [
-        OrdStatus.EXPIRED,
-        OrdStatus.PENDING_CANCEL,
-        OrdStatus.PENDING_NEW,
-    ]
-    assert not found[0].leaves_qty
-    assert verified(account) == []

@@ -21,6 +21,7 @@ class Fill:
     last_qty: Decimal
     last_px: Decimal
     commission: Decimal = ZERO
+    fx_rate: Decimal | None = None
 
     @property
     def signed_qty(self) -> Decimal:

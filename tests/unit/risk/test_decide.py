@@ -27,7 +27,7 @@ from tests.support.cases import (
     view,
 )
 from trade_engine.domain.activity import Approval
-from trade_engine.domain.decision import CheckResult, Decision, Outcome, Reason
+from trade_engine.domain.decision import CheckResult, Checks, Decision, Outcome, Reason
 from trade_engine.domain.limits import NUMERIC_LIMITS, RATES
 from trade_engine.domain.order import DeliveryState, OrdType, TimeInForce, order_id_for
 from trade_engine.domain.rulebook import StrategyTerms
@@ -554,7 +554,7 @@ def test_records_read_back_as_they_were(given: Inputs, sequence: int) -> None:
 
 def test_a_check_without_numbers_reads_back() -> None:
     check = CheckResult("instrument", passed=True, scope="symbol:AAPL", unit="instrument")
-    assert CheckResult.from_json(check.to_json()) == check
+    assert Checks.from_json([check.to_json()]) == [check]
 
 
 # ---- docs/refusals.md -----------------------------------------------------------------------

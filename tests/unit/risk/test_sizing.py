@@ -20,7 +20,7 @@ BUY, SELL = Side.BUY, Side.SELL
 
 
 def sized(wish: Signal, state: View, price: str = "100", bps: int = 0) -> Sized:
-    found = size(wish, state, STOCK, Decimal(price), Decimal(bps))
+    found = size(wish, state, STOCK, Decimal(price), Decimal(bps), STOCK.multiplier)
     assert found is not None
     return found
 
@@ -80,7 +80,7 @@ def test_max_notional_caps_the_order_at_its_worst_price(
     cap: str, ordered: int, capped_by: str, why: Reason | None
 ) -> None:
     wish = signal(1000, max_notional=Decimal(cap))
-    found = size(wish, view(), STOCK, Decimal(100), Decimal(101))
+    found = size(wish, view(), STOCK, Decimal(100), Decimal(101), STOCK.multiplier)
     assert found is not None
     assert (found.sizing.order_quantity, found.no_action) == (ordered, why)
     assert found.sizing.capped_by == capped_by
@@ -98,7 +98,7 @@ def test_a_fraction_of_equity() -> None:
     assert target_notional(wish, Decimal(8000)) == 2000
     assert target_notional(wish, None) is None
     assert sized(wish, view(equity=8000)).sizing.target_quantity == 20
-    assert size(wish, view(equity=None), STOCK, Decimal(100), ZERO) is None
+    assert size(wish, view(equity=None), STOCK, Decimal(100), ZERO, STOCK.multiplier) is None
 
 
 @given(equity=st.none() | st.decimals(-MAX_ABS, MAX_ABS, places=2))
@@ -118,8 +118,11 @@ positive = entering(COST_QUANTUM)
 held = entering(-MAX_ABS)
 
 
+Situation = tuple[Signal, View, Instrument, Decimal, Decimal, Decimal]
+
+
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[Signal, View, Instrument, Decimal, Decimal]:
+def situations(draw: st.DrawFn) -> Situation:
     instrument = replace(STOCK, tick=draw(positive), lot=draw(positive), multiplier=draw(positive))
     fraction = draw(st.booleans())
     wish = signal(
@@ -133,14 +136,15 @@ def situations(draw: st.DrawFn) -> tuple[Signal, View, Instrument, Decimal, Deci
     # Half of the middle of two ticks is as fine as a reference gets.
     reference = draw(positive) + draw(st.sampled_from([ZERO, COST_QUANTUM / 2]))
     bps = draw(st.sampled_from([ZERO, Decimal(9999), Decimal(10000)]) | entering(ZERO))
-    return wish, state, instrument, reference, bps
+    rate = draw(st.just(Decimal(1)) | positive)  # of the instrument's currency in the account's
+    return wish, state, instrument, reference, bps, instrument.multiplier * rate
 
 
 @given(situations())
 def test_an_order_never_goes_wrong(
-    situation: tuple[Signal, View, Instrument, Decimal, Decimal],
+    situation: Situation,
 ) -> None:
-    wish, state, instrument, reference, bps = situation
+    wish, state, instrument, reference, bps, multiplier = situation
     with localcontext() as context:
         context.traps[Inexact] = True  # nothing is rounded on the way
         found = size(*situation)
@@ -148,7 +152,7 @@ def test_an_order_never_goes_wrong(
     sizing, lot, sign = found.sizing, Fraction(instrument.lot), wish.side.sign
     wanted = target_notional(wish, state.equity)
     assert wanted is not None
-    unit = Fraction(reference) * Fraction(instrument.multiplier)
+    unit = Fraction(reference) * Fraction(multiplier)
     ordered, target = Fraction(sizing.order_quantity), Fraction(sizing.target_quantity)
     before = Fraction(state.quantity) + Fraction(state.working_buy) - Fraction(state.working_sell)
     after = before + sign * ordered
@@ -166,7 +170,7 @@ def test_an_order_never_goes_wrong(
     assert (found.no_action is Reason.AT_TARGET) == (abs(distance) < lot)
     assert (found.no_action is Reason.SIDE_MISMATCH) == (distance <= -lot)
     # At its worst price within max_notional, and as near to the target as that allows.
-    worst = max(Fraction(sizing.limit_price), Fraction(reference)) * Fraction(instrument.multiplier)
+    worst = max(Fraction(sizing.limit_price), Fraction(reference)) * Fraction(multiplier)
     assert sizing.order_notional == ordered * worst
     if sizing.capped_by:
         assert wish.max_notional is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import replace
 from decimal import Decimal
 
@@ -41,6 +42,13 @@ def test_equal_states_are_equal_bytes(state: AccountState) -> None:
     assert sorted(zip(pairs[::2], pairs[1::2], strict=True)) == sorted(
         zip(twins[::2], twins[1::2], strict=True)
     )
+
+
+def test_another_fold_is_another_version() -> None:
+    """Where this fails, raise FOLD_VERSION if an older engine cannot read the new fold."""
+    written = b"\n".join(flat(encoding.fold_fields(make.account_state())))
+    known = (1, "8624ee45ec1f92ea")
+    assert (encoding.FOLD_VERSION, hashlib.sha256(written).hexdigest()[:16]) == known
 
 
 def test_json_is_canonical() -> None:

@@ -13,6 +13,7 @@ A statement names only the tables that the batch touches, so that an idle path p
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -97,6 +98,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("updated_at_ns", "bigint"),
         ("last_sequence", "bigint"),
         ("chain", "json"),
+        ("fx_rate", "numeric"),
     ),
     "positions": (
         ("strategy_id", "text"),
@@ -105,6 +107,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("cost", "numeric"),
         ("realized_pnl", "numeric"),
         ("fees", "numeric"),
+        ("local_cost", "numeric"),
     ),
     "fills": (
         ("broker", "text"),
@@ -119,6 +122,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("commission", "numeric"),
         ("transact_time_ns", "bigint"),
         ("amended_by", "json"),
+        ("fx_rate", "numeric"),
     ),
 }
 _AMEND = """
@@ -133,7 +137,7 @@ _ORDER_CHANGES = (
     "broker_order_id", "cancel_requested", "text", "updated_at_ns", "last_sequence",
     "chain",
 )  # fmt: skip
-_POSITION_CHANGES = ("quantity", "cost", "realized_pnl", "fees")
+_POSITION_CHANGES = ("quantity", "cost", "realized_pnl", "fees", "local_cost")
 # A row that is there already is brought up to date; in other tables it is a duplicate.
 _UPSERTS = {
     "orders": ("order_id", _ORDER_CHANGES),
@@ -239,7 +243,7 @@ def _document(rows: Iterable[dict[str, Any]]) -> JsonText:
 
 
 # Rows are written out by hand: `dataclasses.asdict` costs ten times as much. Numbers go as
-# strings, so that no reader of JSON can take them for doubles.
+# strings, so that no reader of JSON can take them for doubles. What is left out is null.
 
 
 def _decision(row: DecisionRow) -> dict[str, Any]:
@@ -278,7 +282,7 @@ def _order(order: Order) -> dict[str, Any]:
         "updated_at_ns": order.updated_at_ns,
         "last_sequence": order.last_sequence,
         "chain": order.chain or None,
-    }
+    } | _optional("fx_rate", order.fx_rate)
 
 
 def _position(position: Position) -> dict[str, Any]:
@@ -289,7 +293,7 @@ def _position(position: Position) -> dict[str, Any]:
         "cost": str(position.cost),
         "realized_pnl": str(position.realized_pnl),
         "fees": str(position.fees),
-    }
+    } | _optional("local_cost", position.local_cost)
 
 
 def _fill(fill: Fill) -> dict[str, Any]:
@@ -306,7 +310,11 @@ def _fill(fill: Fill) -> dict[str, Any]:
         "commission": str(fill.commission),
         "transact_time_ns": fill.transact_time_ns,
         "amended_by": fill.amended_by or None,
-    }
+    } | _optional("fx_rate", fill.fx_rate)
+
+
+def _optional(name: str, value: Decimal | None) -> dict[str, str]:
+    return {} if value is None else {name: str(value)}
 
 
 def _fence(fence: Fence) -> dict[str, Parameter]:

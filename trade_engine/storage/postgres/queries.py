@@ -21,10 +21,11 @@ Row = dict[str, Any]
 
 ORDER = """order_id, account_id, strategy_id, symbol, signal_id, side, ord_type, time_in_force,
     order_qty, price, broker, created_at_ns, ord_status, delivery, cum_qty, leaves_qty, cum_value,
-    broker_order_id, cancel_requested, text, updated_at_ns, last_sequence, chain"""
+    broker_order_id, cancel_requested, text, updated_at_ns, last_sequence, chain,
+    fx_rate"""
 """The columns that `Order.from_json` reads."""
 
-POSITION = "strategy_id, symbol, quantity, cost, realized_pnl, fees"
+POSITION = "strategy_id, symbol, quantity, cost, realized_pnl, fees, local_cost"
 """The columns that `Position.from_json` reads."""
 
 
@@ -125,7 +126,7 @@ def fills_of(account_id: str, strategy_id: str, symbol: str) -> Query:
     """A position's executions, in the order in which they were booked."""
     return Query(
         """SELECT broker, exec_id, order_id, sequence, strategy_id, symbol, side, last_qty, last_px,
-                  commission, transact_time_ns, amended_by
+                  commission, transact_time_ns, amended_by, fx_rate
              FROM fills
             WHERE account_id = %s::text AND strategy_id = %s::text AND symbol = %s::text
             ORDER BY sequence""",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 
 from trade_engine.domain.account import AccountState
@@ -27,7 +28,34 @@ from trade_engine.storage.postgres.load import load, lock_and_load
 from trade_engine.storage.postgres.prepared import run
 
 
-class PostgresRecord:
+class _Lookups(ABC):
+    """What both the record and a locked account look up, each on a connection of its own."""
+
+    @abstractmethod
+    async def _rows(self, doing: str, query: queries.Query) -> list[queries.Row]:
+        """Run a query; `doing` says what for, in an error."""
+
+    async def find_decisions(
+        self, account_id: str, signal_ids: Sequence[str]
+    ) -> dict[str, Decision]:
+        """The first decisions on these signals; missing ids are absent."""
+        query = queries.decisions_on(account_id, signal_ids)
+        found = map(queries.decision, await self._rows("find decisions", query))
+        return {each.signal.signal_id: each for each in found}
+
+    async def find_orders(self, account_id: str, order_ids: Sequence[str]) -> dict[str, Order]:
+        """These orders, open or closed; missing ids are absent."""
+        query = queries.orders_with(account_id, order_ids)
+        found = map(Order.from_json, await self._rows("find orders", query))
+        return {each.order_id: each for each in found}
+
+    async def find_fills(self, account_id: str, strategy_id: str, symbol: str) -> list[Fill]:
+        """Every execution that a position is made of, in the order in which they were booked."""
+        query = queries.fills_of(account_id, strategy_id, symbol)
+        return [queries.fill(row) for row in await self._rows("find fills", query)]
+
+
+class PostgresRecord(_Lookups):
     """The record on one database. commit_limit_s bounds a write, read_limit_s any reading."""
 
     def __init__(
@@ -76,7 +104,7 @@ class PostgresRecord:
         ) as (session, state):
             if state is None:
                 raise NotFound("account", account_id=account_id)
-            yield _Locked(session, state, self._commit_limit_s)
+            yield _Locked(session, state, self._commit_limit_s, self._read_limit_s)
 
     # ---- reading ----------------------------------------------------------------------------
 
@@ -97,25 +125,6 @@ class PostgresRecord:
         """
         query = queries.has_entry(account_id, sequence, entry_hash)
         return bool(await self._rows("look for a journal entry", query))
-
-    async def find_decisions(
-        self, account_id: str, signal_ids: Sequence[str]
-    ) -> dict[str, Decision]:
-        """The first decisions on these signals; missing ids are absent."""
-        query = queries.decisions_on(account_id, signal_ids)
-        found = map(queries.decision, await self._rows("find decisions", query))
-        return {each.signal.signal_id: each for each in found}
-
-    async def find_orders(self, account_id: str, order_ids: Sequence[str]) -> dict[str, Order]:
-        """These orders, open or closed; missing ids are absent."""
-        query = queries.orders_with(account_id, order_ids)
-        found = map(Order.from_json, await self._rows("find orders", query))
-        return {each.order_id: each for each in found}
-
-    async def find_fills(self, account_id: str, strategy_id: str, symbol: str) -> list[Fill]:
-        """Every execution that a position is made of, in the order in which they were booked."""
-        query = queries.fills_of(account_id, strategy_id, symbol)
-        return [queries.fill(row) for row in await self._rows("find fills", query)]
 
     async def booked(self, account_id: str, broker: str, exec_ids: Sequence[str]) -> set[str]:
         """Which of these executions are booked already."""
@@ -190,13 +199,16 @@ class PostgresRecord:
         )
 
 
-class _Locked:
+class _Locked(_Lookups):
     """An account whose head row this session has locked."""
 
-    def __init__(self, session: Session, state: AccountState, commit_limit_s: float) -> None:
+    def __init__(
+        self, session: Session, state: AccountState, commit_limit_s: float, read_limit_s: float
+    ) -> None:
         self.state = state
         self._session = session
         self._commit_limit_s = commit_limit_s
+        self._read_limit_s = read_limit_s
 
     async def commit(self, commit: Commit) -> Committed:
         """Write and commit; afterward the lock is gone. LOST_RACE cannot happen here."""
@@ -213,3 +225,8 @@ class _Locked:
             return await self._session.call("commit", self._commit_limit_s, write_and_commit)
         except ReplyLost:
             return Committed.UNKNOWN
+
+    async def _rows(self, doing: str, query: queries.Query) -> list[queries.Row]:
+        return await self._session.call(
+            doing, self._read_limit_s, lambda connection: queries.fetch(connection, query)
+        )

@@ -106,6 +106,7 @@ orders = Table(
     Column("updated_at_ns", BigInteger, nullable=False),
     Column("last_sequence", BigInteger, nullable=False),
     Column("chain", JSON),
+    Column("fx_rate", Numeric),
     PrimaryKeyConstraint("account_id", "order_id", name="orders_pkey"),
     # The few orders of one instant are sorted when read; without them it is half as large.
     Index("orders_by_creation", "account_id", "created_at_ns"),
@@ -129,6 +130,7 @@ fills = Table(
     Column("commission", Numeric, nullable=False),
     Column("transact_time_ns", BigInteger, nullable=False),
     Column("amended_by", JSON),
+    Column("fx_rate", Numeric),
     PrimaryKeyConstraint("account_id", "broker", "exec_id", name="fills_pkey"),
     Index("fills_by_position", "account_id", "strategy_id", "symbol", "sequence"),
 )
@@ -147,6 +149,7 @@ positions = Table(
     Column("cost", Numeric, nullable=False),
     Column("realized_pnl", Numeric, nullable=False),
     Column("fees", Numeric, nullable=False),
+    Column("local_cost", Numeric),
     PrimaryKeyConstraint("account_id", "strategy_id", "symbol", name="positions_pkey"),
 )
 

@@ -35,6 +35,9 @@ from trade_engine.domain.position import Position
 from trade_engine.domain.trading_state import Scope, ScopeState
 from trade_engine.execution.ports import Commit
 
+FOLD_VERSION = 1
+"""To be raised with every change of what is written here that an older engine cannot read."""
+
 COMPLETE_FIELD = b"complete"
 """The field that says that the operators' trading states are all there."""
 

@@ -12,6 +12,7 @@ digit.
 | `te:{_quotes}:<symbol>` | string | the last quote; see `encoding` | for ever |
 | `te:{_quotes}:<symbol>:earlier` | string | an earlier quote; see `quotes` | for ever |
 | `te:{_control}:states` | hash | scope to the trading state that an operator set | for ever |
+| `te:{_replicas}` | hash | replica to when it was last seen, and its rules | `ALIVE_MS` |
 
 Channels carry hints between replicas. Redis does not keep channels apart by database, so their
 names do.
@@ -20,6 +21,7 @@ names do.
 from __future__ import annotations
 
 CONTROLS = "te:{_control}:states"
+REPLICAS = "te:{_replicas}"
 
 BATCH_MS = 120_000
 """How long the verdicts on a batch are remembered: longer than anybody goes on asking again."""

@@ -7,10 +7,11 @@ failed over has forgotten them, and `RedisLink` then loads them again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
-from trade_engine.storage.redis.encoding import Argument
+from trade_engine.storage.redis.encoding import FOLD_VERSION, Argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +38,17 @@ APPLY = _read("apply")
 REPLACE = _read("replace")
 PUT_CONTROLS = _read("put_controls")
 PUT_QUOTES = _read("put_quotes")
+JOIN = _read("join")
 
-ALL = (SNAPSHOT, APPLY, REPLACE, PUT_CONTROLS, PUT_QUOTES)
+ALL = (SNAPSHOT, APPLY, REPLACE, PUT_CONTROLS, PUT_QUOTES, JOIN)
+
+
+def digest(scripts: Iterable[Script], fold_version: int) -> str:
+    """Name scripts, in whatever order, and the fold that they work on."""
+    named = sorted(f"{each.name}={each.sha}" for each in scripts)
+    text = " ".join((f"fold={fold_version}", *named))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+DIGEST = digest(ALL, FOLD_VERSION)
+"""Engines that differ in it do not mix unless told to."""

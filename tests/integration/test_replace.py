@@ -1,0 +1,203 @@
+"""A signal that gives a working order new terms, on real stores and the paper venue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from tests.integration.test_order_life import recorded, resting
+from tests.support.audited import audit
+from tests.support.trading import ACCOUNT, eventually, quote, replicas, rulebook, signal
+from trade_engine.domain.decision import Decision, Outcome, Reason
+from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.order import Order, OrdStatus, WorkingOrders
+from trade_engine.domain.replacement import ApprovedReplacement
+from trade_engine.domain.rulebook import Rulebook
+from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
+from trade_engine.execution.commands import HaltCommand
+from trade_engine.execution.ports import Broker, Delivery
+from trade_engine.wiring import Running
+
+pytestmark = pytest.mark.stores
+
+D = Decimal
+WAIT = "AAPL"
+
+
+def replacing(**limits: int) -> Rulebook:
+    rules = rulebook(**limits)
+    rules.instruments[WAIT] = replace(rules.instruments[WAIT], working_orders=WorkingOrders.REPLACE)
+    return rules
+
+
+async def wish(run: Running, target: int) -> Decision:
+    """Ask for a target at the middle of the market, where nothing fills."""
+    asked = signal(target)
+    asked.max_slippage_bps = D(0)
+    return (await run.engine.submit(asked)).decision
+
+
+async def works_for(run: Running, order_id: str, quantity: int) -> Order:
+    """Wait until the order stands, for this much, and nothing is asked of it."""
+
+    async def it() -> bool:
+        order = await recorded(run, order_id)
+        return order.order_qty == quantity and not order.replacement and order.is_open
+
+    await eventually(it)
+    return await recorded(run, order_id)
+
+
+def broker(run: Running) -> Broker:
+    return run.engine._parts.brokers["paper"]
+
+
+async def venue_leaves(run: Running, order_id: str) -> Decimal:
+    return (await broker(run).query(ACCOUNT, [order_id]))[order_id].leaves_qty
+
+
+async def kinds(run: Running) -> list[EntryKind]:
+    return [each.kind for each in await run.engine.queries.entries(ACCOUNT, 0, 1000)]
+
+
+async def test_a_signal_replaces_up_and_down_and_what_is_filled_counts(
+    database_url: str, redis_url: str
+) -> None:
+    async with replicas(2, database_url, redis_url, replacing()) as [one, other]:
+        order_id = await resting(one, 15_000)
+        larger = await wish(other, 30_000)
+        assert (larger.outcome, larger.order) == (Outcome.APPROVED, None)
+        assert larger.replacement is not None
+        assert (larger.replacement.order_id, larger.replacement.order_qty) == (order_id, 200)
+        await works_for(one, order_id, 200)
+        assert await venue_leaves(one, order_id) == 200
+        assert (await wish(one, 30_000)).reasons == [Reason.AT_TARGET]
+
+        await one.engine.publish_quotes([replace(quote(), ask=D(150), bid=D(150), ask_size=D(30))])
+
+        async def filled() -> bool:
+            return (await recorded(one, order_id)).cum_qty == 30
+
+        await eventually(filled)
+        await one.engine.publish_quotes([quote()])
+        smaller = await wish(one, 15_000)
+        assert smaller.replacement is not None
+        assert smaller.replacement.order_qty == 100, "30 of it are filled"
+        assert (await works_for(one, order_id, 100)).leaves_qty == 70
+        assert await venue_leaves(one, order_id) == 70
+        assert (await audit(one))["replacements"] == 2
+        assert len((await one.engine.queries.open_orders(ACCOUNT))[1]) == 1
+
+
+async def test_an_order_of_which_nothing_more_is_wanted_is_canceled(
+    database_url: str, redis_url: str
+) -> None:
+    async with replicas(1, database_url, redis_url, replacing()) as [one]:
+        order_id = await resting(one, 15_000)
+        decision = await wish(one, 0)
+        assert decision.replacement is not None
+        assert decision.replacement.cancels
+
+        async def canceled() -> bool:
+            return (await recorded(one, order_id)).ord_status is OrdStatus.CANCELED
+
+        await eventually(canceled)
+        await audit(one)
+
+
+async def test_without_the_policy_a_signal_adds(database_url: str, redis_url: str) -> None:
+    async with replicas(1, database_url, redis_url) as [one]:
+        order_id = await resting(one, 15_000)
+        added = await wish(one, 30_000)
+        assert added.replacement is None
+        assert added.order is not None
+        assert added.order.order_qty == 100
+        assert (await recorded(one, order_id)).order_qty == 100
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_request_without_a_clear_answer_is_asked_about(
+    database_url: str, redis_url: str, *, arrives: bool
+) -> None:
+    async with replicas(1, database_url, redis_url, replacing()) as [one]:
+        order_id = await resting(one, 15_000)
+        paper, sent = broker(one), 0
+        own = paper.replace
+
+        async def unclear(asked: list[ApprovedReplacement]) -> list[Delivery]:
+            nonlocal sent
+            sent += 1
+            if sent > 1:
+                return await own(asked)
+            if arrives:
+                await own(asked)
+            return [Delivery.IN_DOUBT] * len(asked)
+
+        paper.replace = unclear  # type: ignore[method-assign,assignment]
+        await wish(one, 30_000)
+        await works_for(one, order_id, 200)
+        assert sent == (1 if arrives else 2), "what the venue has is not sent again"
+        assert await venue_leaves(one, order_id) == 200
+        await audit(one)
+
+
+async def test_too_late_to_replace_leaves_the_old_terms(database_url: str, redis_url: str) -> None:
+    async with replicas(1, database_url, redis_url, replacing()) as [one]:
+        order_id = await resting(one, 15_000)
+        paper = broker(one)
+        own = paper.replace
+
+        async def after_the_fill(asked: list[ApprovedReplacement]) -> list[Delivery]:
+            filling = replace(quote(), ask=D(150), bid=D(150))
+            await one.engine.publish_quotes([filling])
+            await eventually(lambda: _is_closed(paper, order_id))
+            return await own(asked)
+
+        paper.replace = after_the_fill  # type: ignore[method-assign,assignment]
+        await wish(one, 30_000)
+
+        async def over() -> bool:
+            order = await recorded(one, order_id)
+            return order.ord_status is OrdStatus.FILLED and not order.is_open
+
+        await eventually(over)
+        assert (await recorded(one, order_id)).order_qty == 100
+        assert EntryKind.REPLACE_REJECTED in await kinds(one)
+        [position] = await one.engine.queries.list_positions(ACCOUNT, "", "", None, 10)
+        assert position.quantity == 100
+        await audit(one)
+
+
+async def _is_closed(paper: Broker, order_id: str) -> bool:
+    return not (await paper.query(ACCOUNT, [order_id]))[order_id].is_open
+
+
+async def test_a_halt_drops_what_is_not_sent_and_lets_nothing_pass(
+    database_url: str, redis_url: str
+) -> None:
+    async with replicas(1, database_url, redis_url, replacing()) as [one]:
+        order_id = await resting(one, 15_000)
+        paper = broker(one)
+
+        async def not_sent(asked: list[ApprovedReplacement]) -> list[Delivery]:
+            return [Delivery.NOT_SENT] * len(asked)
+
+        paper.replace = not_sent  # type: ignore[method-assign,assignment]
+        await wish(one, 30_000)
+        assert (await recorded(one, order_id)).working_qty == 200, "the worst case is held"
+        scope = Scope(ScopeKind.ACCOUNT, ACCOUNT)
+        halt = HaltCommand(scope, TradingState.HALTED, "enough", "ops", False, "")
+        result = await one.engine.halt(halt)
+        assert result.drained
+
+        async def dropped() -> bool:
+            order = await recorded(one, order_id)
+            return order.replacement is None
+
+        await eventually(dropped)
+        assert (await recorded(one, order_id)).working_qty in (0, 100)
+        refused = await wish(one, 45_000)
+        assert Reason.TRADING_HALTED in refused.reasons
+        await audit(one)
