@@ -7,10 +7,13 @@
 | halt | scope, mode, result (DRAINED, IN_DOUBT or an error's code), in_doubt, asked_ns |
 | resume | scope, result, asked_ns |
 | canceled | order_id, result |
+| limits | version, values (those that were asked for), sequences (by account) |
 | subscribed | subscriber, account_id, after, replica |
 | update | subscriber, account_id, sequence, order_id, ord_status, cum_qty, kind |
-| fault, healed | name |
-| settled | quiet (whether nothing was stuck in time), what |
+| opened, loaded, healed, stopped | where the run has come to |
+| fault, not injected | name |
+| probe | number, passed, said |
+| settled | of (what), quiet (whether nothing was stuck in time), left, took_s |
 """
 
 from __future__ import annotations

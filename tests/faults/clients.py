@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -17,7 +19,9 @@ from typing import Any, TypeVar
 import grpc
 
 from tests.faults.client_log import ClientLog
-from tests.faults.plan import ACCOUNTS, LOAD_S, PRICE, SYMBOLS, Halt, Plan, Signal
+from tests.faults.limits import BASE
+from tests.faults.limits_client import LimitsClient
+from tests.faults.plan import ACCOUNTS, PRICE, SYMBOLS, Halt, Plan, Signal
 from tests.faults.replica import Replica
 from tests.support.e2e import Client
 from trade_engine.v1 import (
@@ -32,6 +36,25 @@ from trade_engine.v1 import (
 T = TypeVar("T")
 
 CALL_S = 1.5
+HALTED = "still halted"
+THROTTLED = "ACCOUNT_THROTTLED"
+LIMITED = frozenset(
+    {
+        "ORDER_QUANTITY_LIMIT",
+        "ORDER_NOTIONAL_LIMIT",
+        "SYMBOL_POSITION_LIMIT",
+        "ASSET_EXPOSURE_LIMIT",
+        "CONCENTRATION_LIMIT",
+        "ASSET_CLASS_EXPOSURE_LIMIT",
+        "GROSS_EXPOSURE_LIMIT",
+        "NET_EXPOSURE_LIMIT",
+        "LEVERAGE_LIMIT",
+        "BUYING_POWER",
+        "OPEN_ORDERS_LIMIT",
+        "TURNOVER_LIMIT",
+    }
+)
+"""Why a signal may be refused by an engine that serves."""
 CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
@@ -54,8 +77,11 @@ class Clients:
         self._signals = iter(plan.signals)
         self._unanswered: dict[str, Signal] = {}
         self._halted: set[str] = set()
+        self._came_back: Counter[str] = Counter()
         self._last: dict[tuple[str, str], int] = {}
-        self._until = 0.0
+        self._over = asyncio.Event()
+        self._limits = LimitsClient(log, self._any)
+        self._probes = itertools.count()
         self._following: list[asyncio.Task[None]] = []
         self._feed: asyncio.Task[None] | None = None
 
@@ -86,15 +112,20 @@ class Clients:
                 raise error
 
     async def load(self) -> None:
-        """Signals, cancels and halts, for as long as the plan says, or until its last halt."""
-        began = time.monotonic()
-        self._until = began + self._plan.load_s
-        await asyncio.gather(
-            *(self._submit() for _ in range(self._plan.workers)), self._operate(began)
-        )
+        """Signals and cancels, until `end_load`."""
+        await asyncio.gather(*(self._submit() for _ in range(self._plan.workers)))
+
+    def end_load(self) -> None:
+        """No new signal from now on; what has no answer yet is asked again by `make_up`."""
+        self._over.set()
 
     async def make_up(self) -> None:
-        """After the faults: resume what is halted, and ask again about what was not answered."""
+        """After the faults: resume what is halted, ask again about what was not answered.
+
+        The limits become the widest, so that what is left open can be told from what is refused.
+        """
+        if self._plan.changes:
+            await self._limits.change(BASE)
         while self._halted:
             for scope in sorted(self._halted):
                 await self._resume(scope, self._any())
@@ -105,6 +136,21 @@ class Clients:
             if waiting:
                 await asyncio.sleep(0.1)
 
+    async def resume_again(self) -> None:
+        """Resume what stands though it was resumed: a replica that was away may bring a halt back.
+
+        It may once, and so may each; a halt that comes back more often stays, and is left over.
+        """
+        status = await self._clients[0].control.GetStatus(
+            control_service_pb2.GetStatusRequest(), timeout=CALL_S
+        )
+        for account in status.accounts:
+            for state in account.scope_states:
+                scope = _written(state.scope)
+                if self._came_back[scope] < len(self._clients):
+                    self._came_back[scope] += 1
+                    await self._resume(scope, self._any())
+
     # ---- strategies -------------------------------------------------------------------------
 
     def _any(self) -> Client:
@@ -114,11 +160,11 @@ class Clients:
         return self._replicas[self._clients.index(client)].name
 
     async def _submit(self) -> None:
-        while time.monotonic() < self._until:
+        while not self._over.is_set():
             signal = next(self._signals)
             self._unanswered[signal.signal_id] = signal
             decision = None
-            while decision is None and time.monotonic() < self._until:
+            while decision is None and not self._over.is_set():
                 decision = await self._ask(signal)
             for _ in range(signal.again if decision else 0):
                 await self._ask(signal)
@@ -173,18 +219,27 @@ class Clients:
 
     # ---- the operator -----------------------------------------------------------------------
 
-    async def _operate(self, began: float) -> None:
+    async def operate(self) -> None:
+        """The halts and the changes of limits of the plan, each at its moment."""
+        began = time.monotonic()
+        await asyncio.gather(self._halt_and_resume(began), self._change_limits(began))
+
+    async def _change_limits(self, began: float) -> None:
+        for change in self._plan.changes:
+            await asyncio.sleep(max(0.0, change.at_s - (time.monotonic() - began)))
+            await self._limits.change(change.values, tries=3)
+
+    async def _halt_and_resume(self, began: float) -> None:
+        load_s = self._plan.load_s
         for halt in self._plan.halts:
             await asyncio.sleep(max(0.0, halt.at_s - (time.monotonic() - began)))
-            if time.monotonic() > self._until:
-                return
+            if load_s and time.monotonic() - began > load_s:
+                return  # the ones before took long
             await self._halt(halt)
             await asyncio.sleep(halt.holds_s)
             for _ in range(3):
                 if await self._resume(halt.scope, self._any()):
                     break
-        if self._plan.load_s > LOAD_S:
-            self._until = time.monotonic()
 
     async def _halt(self, halt: Halt) -> None:
         client = self._clients[halt.replica]
@@ -238,7 +293,13 @@ class Clients:
     async def _publish(self, client: Client, timeout_s: float) -> None:
         request = market_data_service_pb2.PublishQuotesRequest()
         for symbol in SYMBOLS:
-            quote = request.quotes.add(symbol=symbol, bid=f"{PRICE - 1}.99", ask=f"{PRICE}.01")
+            quote = request.quotes.add(
+                symbol=symbol,
+                bid=f"{PRICE - 1}.99",
+                ask=f"{PRICE}.01",
+                bid_size=self._plan.quote_size,
+                ask_size=self._plan.quote_size,
+            )
             quote.quote_time.FromNanoseconds(time.time_ns())
         call = client.quotes.PublishQuotes(iter([request]), timeout=timeout_s)
         await self._told("PublishQuotes", client, call)
@@ -299,33 +360,24 @@ class Clients:
     async def probe(self) -> None:
         """One more signal for each account: the engine serves again, or a limit says why not."""
         await self._publish(self._any(), CALL_S)  # those before may have gone with Redis
-        for number, (account_id, client) in enumerate(
-            (account_id, client) for account_id in ACCOUNTS for client in self._clients
-        ):
+        for account_id in ACCOUNTS:
+            for client in self._clients:
+                await self._probe(account_id, client)
+
+    async def _probe(self, account_id: str, client: Client) -> None:
+        """Ask until it is served: a clock that was ahead holds the throttles up for a while."""
+        reasons = [THROTTLED]
+        while THROTTLED in reasons:
+            number = next(self._probes)
             signal = Signal(
                 f"probe-{number}", account_id, f"probe-{number}", "AAPL", True, 600.0, 0, False
             )
-            request = signal_service_pb2.SubmitSignalRequest(signal=_message(signal))
-            try:
-                answer = await client.signals.SubmitSignal(request, timeout=CALL_S * 2)
-            except grpc.aio.AioRpcError as error:
-                self._log.write(
-                    "probe", passed=False, said=f"{error.code().name} {error.details()}"
-                )
-                continue
-            self._log.write(
-                "ack",
-                signal_id=signal.signal_id,
-                account_id=account_id,
-                replica=self._name(client),
-                replayed=answer.replayed,
-                decision=base64.b64encode(
-                    answer.decision.SerializeToString(deterministic=True)
-                ).decode(),
-            )
-            reasons = list(answer.decision.reasons)
-            passed = all(reason.endswith("_LIMIT") for reason in reasons)
-            self._log.write("probe", passed=passed, said=", ".join(reasons) or "approved")
+            decision = await self._ask(signal)
+            reasons = list(decision.reasons) if decision else ["no answer"]
+            self._log.write("probe", said=", ".join(reasons) or "approved", number=number,
+                            passed=THROTTLED in reasons or LIMITED.issuperset(reasons))  # fmt: skip
+            if THROTTLED in reasons:
+                await asyncio.sleep(0.2)
 
 
 async def _left(client: Client, name: str) -> AsyncIterator[str]:
@@ -348,7 +400,7 @@ async def _left(client: Client, name: str) -> AsyncIterator[str]:
         if not each.sender:
             yield f"{who}: nobody sends"
         if each.scope_states:
-            yield f"{who}: still halted: {[state.reason for state in each.scope_states]}"
+            yield f"{who}: {HALTED}: {[state.reason for state in each.scope_states]}"
 
 
 def _message(signal: Signal) -> signal_pb2.Signal:
@@ -363,6 +415,12 @@ def _message(signal: Signal) -> signal_pb2.Signal:
         time_horizon=signal_pb2.Signal.INTRADAY,
         constraints=signal_pb2.SignalConstraints(max_slippage_bps=20),
     )
+
+
+def _written(scope: control_service_pb2.Scope) -> str:
+    kind = str(scope.WhichOneof("kind"))
+    scope_id = "" if kind == "global" else getattr(scope, kind)
+    return f"{kind.removesuffix('_id').upper()}:{scope_id}".removesuffix(":")
 
 
 def _scope(written: str) -> control_service_pb2.Scope:

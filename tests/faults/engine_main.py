@@ -1,6 +1,7 @@
 """The engine as the fault harness runs it: the whole program, its path announcing its points.
 
-    python -m tests.faults.engine_main [--lease-ttl-ms N] [--plant NAME] SERVE_ARGUMENTS…
+    python -m tests.faults.engine_main [--lease-ttl-ms N] [--plant NAME] [--hostile OFTEN SEED]
+        SERVE_ARGUMENTS…
 
 Standard input takes commands, one a line: `arm ACTION PASSES POINT…`, `disarm [POINT…]`, and
 `clock SECONDS` (how far the wall clock of this process is off from now on). Standard output says
@@ -9,6 +10,7 @@ Standard input takes commands, one a line: `arm ACTION PASSES POINT…`, `disarm
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -44,29 +46,33 @@ def _obey(armory: Armory) -> None:
                 _say(f"UNKNOWN COMMAND {line!r}")
 
 
+from tests.faults.hostile_venue import HostileVenue  # noqa: E402
 from tests.faults.plants import plant  # noqa: E402
 from tests.faults.points import Armory, install  # noqa: E402
+from trade_engine import wiring  # noqa: E402
 from trade_engine.cli import main  # noqa: E402
 from trade_engine.execution import order_router  # noqa: E402
 
 
-def _take(arguments: list[str], flag: str) -> str:
+def _take(arguments: list[str], flag: str, count: int = 1) -> list[str]:
+    """The values of a flag, which goes; none when it is not there."""
     if flag not in arguments:
-        return ""
+        return []
     at = arguments.index(flag)
-    value = arguments[at + 1]
-    del arguments[at : at + 2]
-    return value
+    values = arguments[at + 1 : at + 1 + count]
+    del arguments[at : at + 1 + count]
+    return values
 
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    ttl_ms = _take(words, "--lease-ttl-ms")
-    if ttl_ms:
+    for ttl_ms in _take(words, "--lease-ttl-ms"):
         order_router.LEASE_TTL_MS = int(ttl_ms)
         order_router.RENEW_EVERY_S = int(ttl_ms) * 0.3 / 1000
-    planted = _take(words, "--plant")
-    if planted:
+    if hostile := _take(words, "--hostile", 2):
+        often, seed = float(hostile[0]), int(hostile[1])
+        vars(wiring)["PaperBroker"] = functools.partial(HostileVenue, often, seed)
+    for planted in _take(words, "--plant"):
         plant(planted)
     armory = Armory(_say)
     install(armory)

@@ -7,7 +7,9 @@ venue's own log) and Redis; kept as one JSON file, so that it can be judged agai
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -16,9 +18,13 @@ import psycopg
 import redis
 from psycopg.rows import dict_row
 
+from trade_engine.domain.journal import EntryKind, JournalEntry
 from trade_engine.storage.postgres.url import connection_words
 
 Row = dict[str, Any]
+Violations = Iterator[str]
+GONE = -2
+"""What Redis says of the time that a key has which it does not have."""
 
 _TABLES: dict[str, LiteralString] = {
     "accounts": "SELECT *, encode(head_hash, 'hex') AS head_hash_hex FROM accounts",
@@ -31,8 +37,7 @@ _TABLES: dict[str, LiteralString] = {
     "fills": "SELECT * FROM fills ORDER BY sequence",
     "positions": "SELECT * FROM positions",
     "controls": "SELECT * FROM trading_controls",
-    "leases": "SELECT account_id, holder, token, expires_at > now() + interval '6 s' AS stuck"
-    " FROM sender_leases",
+    "leases": "SELECT account_id, holder, token, expires_at > now() AS stuck FROM sender_leases",
     "messages": """
         SELECT account_id, seq, cl_ord_id, message,
                (extract(epoch FROM arrived_at) * 1e9)::bigint AS arrived_at_ns
@@ -92,9 +97,31 @@ class Evidence:
             if entry["account_id"] == account_id
         ]
 
+    def entries(self, account_id: str) -> list[JournalEntry]:
+        """An account's journal entries, as the engine reads them."""
+        return [as_entry(each) for each in self.journal if each["account_id"] == account_id]
+
+    @property
+    def prices(self) -> dict[str, Decimal]:
+        """The mid of each symbol that an order was about."""
+        return {each["symbol"]: Decimal(self.price) for each in self.orders}
+
     @property
     def account_ids(self) -> list[str]:
         return sorted({entry["account_id"] for entry in self.journal})
+
+
+def as_entry(row: Row) -> JournalEntry:
+    """A row of the journal as the engine reads it."""
+    return JournalEntry(
+        row["account_id"],
+        row["sequence"],
+        row["recorded_at_ns"],
+        EntryKind(row["kind"]),
+        row["payload"].encode(),
+        bytes.fromhex(row["prev_hash"]),
+        bytes.fromhex(row["hash"]),
+    )
 
 
 def take(evidence: Evidence, database_url: str, redis_url: str) -> None:
@@ -106,7 +133,9 @@ def take(evidence: Evidence, database_url: str, redis_url: str) -> None:
             setattr(evidence, name, [_plain(row) for row in rows])
     evidence.taken_at_ns = time.time_ns()
     with redis.Redis.from_url(redis_url, decode_responses=True, protocol=2) as client:
-        evidence.redis = {key: _redis_value(client, key) for key in sorted(client.keys("*"))}
+        held = {key: _redis_value(client, key) for key in sorted(client.keys("*"))}
+        # What ran out while it was looked at is no more there.
+        evidence.redis = {key: each for key, each in held.items() if each["ttl_ms"] != GONE}
 
 
 def sessions(database_url: str) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from tests.faults.evidence import Evidence, Row
+from tests.workload.prefixes import HELD_TO
 from trade_engine.storage.redis import keys
 
 Forge = Callable[[Evidence], object]
@@ -41,21 +42,40 @@ def _approval(evidence: Evidence) -> Row:
     )
 
 
-def _halt(evidence: Evidence, result: str, in_doubt: list[str]) -> None:
+def _halt(evidence: Evidence, result: str, in_doubt: list[str], mode: str = "HALTED") -> None:
     before_ns = _an_order(evidence)["arrived_at_ns"] - 1_000_000
     evidence.events = [each for each in evidence.events if each["what"] != "resume"]
     evidence.events.append(
         {
             "what": "halt", "at_ns": before_ns, "asked_ns": before_ns - 1, "scope": "GLOBAL",
-            "mode": "HALTED", "result": result, "in_doubt": in_doubt,
+            "mode": mode, "result": result, "in_doubt": in_doubt,
         }
     )  # fmt: skip
 
 
-def _limit(payload: Any) -> None:
-    for limit in payload["limits"]:
-        if limit["name"] == "order_notional_max":
-            limit["value"] = "1"
+def _halt_in_the_journal(evidence: Evidence, state: str) -> None:
+    approval = _approval(evidence)
+    payload = {"state": {"scope": "GLOBAL", "state": state}}
+    entry = {**approval, "kind": "TRADING_STATE", "payload": orjson.dumps(payload).decode()}
+    evidence.journal.insert(evidence.journal.index(approval), entry)
+
+
+def _tighten(name: str) -> Forge:
+    """Let all limits of a name have been so tight that the first order passed them."""
+
+    def forge(evidence: Evidence) -> None:
+        def tighten(payload: Any) -> None:
+            for limit in payload["limits"]:
+                if limit["name"] == name:
+                    limit["value"] = "0.0001"
+
+        for entry in evidence.journal:
+            if entry["kind"] == "LIMITS_CHANGED":
+                _payload(entry, tighten)
+            if entry["kind"] == "ACCOUNT_OPENED" and name == "borrowing_max":
+                _payload(entry, lambda payload: payload.update(opening_cash="0"))
+
+    return forge
 
 
 def _updates(evidence: Evidence) -> list[Row]:
@@ -85,10 +105,25 @@ FORGERIES: dict[str, tuple[int, Forge]] = {
         lambda e: e.events.append({**_an_event(e, "ack"), "decision": "CgNzLTE="}),
     ),
     "a decision is not indexed": (2, lambda e: e.decisions.clear()),
-    "a limit is passed": (3, lambda e: _payload(_an_entry(e, "LIMITS_CHANGED"), _limit)),
+    "limits are not where they were acknowledged": (
+        2,
+        lambda e: _an_event(e, "limits").update(version="none"),
+    ),
+    "limits have not the numbers asked for": (
+        2,
+        lambda e: _an_event(e, "limits")["values"].update(gross_exposure_max=7),
+    ),
+    **{f"{name} is passed": (3, _tighten(name)) for name in HELD_TO},
+    "a decision was made by other limits": (
+        3,
+        lambda e: _payload(_approval(e), lambda p: p["decision"].update(limits_version="none")),
+    ),
     "an approval is gone": (4, lambda e: e.journal.remove(_approval(e))),
     "an order was sent past a halt": (5, lambda e: _halt(e, "DRAINED", [])),
     "an order in doubt was not named": (5, lambda e: _halt(e, "IN_DOUBT", ["o-another"])),
+    "an order opened while it was to reduce": (5, lambda e: _halt(e, "DRAINED", [], "REDUCE_ONLY")),
+    "an order was approved past a halt": (5, lambda e: _halt_in_the_journal(e, "HALTED")),
+    "an order opened past the journal": (5, lambda e: _halt_in_the_journal(e, "REDUCE_ONLY")),
     "an update is missing": (6, lambda e: e.events.remove(_updates(e)[3])),
     "the last update is missing": (6, lambda e: e.events.remove(_updates(e)[-1])),
     "an update comes twice": (6, lambda e: e.events.append(_updates(e)[-1])),

@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+from tests.faults.limits import BASE, Values, drawn
 from tests.faults.points import ACTIONS, POINTS
 
 ACCOUNTS = ("default", "second")
@@ -21,9 +22,16 @@ PRICE = 150
 SCOPES = ("GLOBAL", "ACCOUNT:default", "ACCOUNT:second", "STRATEGY:s1", "SYMBOL:IBM")
 
 LOAD_S = 2.5
+HALTS = 5
+"""The number of the invariant about halts."""
 SIGNALS = 2000
 
 POINT_FAULTS = tuple(f"{action} {point}" for action, point in product(ACTIONS, POINTS))
+SELDOM = ("9-cancel", "9-send", "9-broker-books", "10-take-report", "10-acknowledge")
+"""Steps that only the sender comes by, and not in every run: they are planned twice as often."""
+PLANNED_POINTS = POINT_FAULTS + tuple(
+    name for name in POINT_FAULTS if name.rpartition(" ")[2] in SELDOM
+)
 PROCESS_FAULTS = (
     "engine kill",
     "engine stop",
@@ -99,8 +107,23 @@ class Halt:
 
 
 @dataclass(frozen=True)
+class LimitsChange:
+    """New limits in place of those in force."""
+
+    at_s: float
+    values: Values
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A run."""
+    """A run.
+
+    limits are those at the start. quote_size is of every quote, without limit when empty. hostile
+    is how often each thing goes wrong at the venue. reconnect_s says of each subscriber of an
+    account how long it stays before it comes again elsewhere. load_s is how long the load lasts at
+    least: it goes on until the last halt, and while faults are to happen. workers strategies rest
+    for pace_s between two signals.
+    """
 
     seed: int
     replicas: int
@@ -109,12 +132,14 @@ class Plan:
     faults: list[Fault]
     signals: list[Signal]
     halts: list[Halt]
+    limits: Values = field(default_factory=lambda: dict(BASE))
+    changes: list[LimitsChange] = field(default_factory=list)
+    quote_size: str = ""
+    hostile: float = 0.0
     reconnect_s: list[float] = field(default_factory=list)
-    """How long each subscriber of an account stays before it comes again elsewhere."""
     load_s: float = LOAD_S
     workers: int = 10
     pace_s: float = 0.02
-    """How many strategies there are, and how long each rests between two signals."""
 
 
 def plan_of(seed: int, *, faultless: bool = False) -> Plan:
@@ -128,16 +153,22 @@ def plan_of(seed: int, *, faultless: bool = False) -> Plan:
         lease_ttl_ms=5000 if chance.random() < 0.25 else 1500,
         paper={
             "PAPER_SEED": str(chance.randrange(2**31)),
-            "PAPER_LATENCY_MS": str(chance.choice((0, 5, 40))),
+            "PAPER_LATENCY_MS": str(chance.choice((0, 20, 60))),
             "PAPER_COMMISSION_PER_SHARE": "0.013",
+            "PAPER_COMMISSION_BPS": chance.choice(("0", "0.7")),
+            "PAPER_COMMISSION_MIN": chance.choice(("0", "1")),
             "PAPER_REJECT_PROBABILITY": "0.03",
-            "PAPER_GAP_PROBABILITY": "0.2",
+            "PAPER_GAP_PROBABILITY": "0.3",
             "PAPER_GAP_BPS": "60",
             "PAPER_DAY_END_S": "none",
         },
         faults=[] if faultless else _faults(chance, seed, replicas),
         signals=[_signal(chance, number) for number in range(SIGNALS)],
         halts=_halts(chance, replicas),
+        limits=drawn(chance),
+        changes=[LimitsChange(chance.uniform(0.3, LOAD_S - 0.3), drawn(chance)) for _ in range(2)],
+        quote_size=chance.choice(("", "", "120")),
+        hostile=0.06 if chance.random() < 0.25 and not faultless else 0.0,
         reconnect_s=[chance.uniform(0.2, 0.8) for _ in range(2)],
     )
 
@@ -162,17 +193,35 @@ def halt_race_of(seed: int, halts: int) -> Plan:
             )
             for number in range(halts)
         ],
-        load_s=3600.0,
+        limits=dict(BASE),
+        changes=[],
+        quote_size="",
+        load_s=0.0,
         workers=24,
         pace_s=0.0,
     )
 
 
+def plant_plan_of(seed: int, invariant: int, *, hostile: bool) -> Plan:
+    """A run without faults that shows a planted bug: busy, and with what it takes to show."""
+    plan = replace(plan_of(seed, faultless=True), replicas=2, lease_ttl_ms=5000)
+    if hostile:
+        return replace(plan, hostile=0.3)
+    if invariant == HALTS:
+        halts = [
+            Halt(at_s=0.3 + number * 0.4, scope="GLOBAL", mode=mode, cancel_open_orders=False,
+                 holds_s=0.3, replica=0)
+            for number, mode in enumerate(("HALTED", "REDUCE_ONLY") * 4)
+        ]  # fmt: skip
+        return replace(plan, limits=dict(BASE), changes=[], halts=halts, load_s=0.0)
+    return plan
+
+
 def _faults(chance: random.Random, seed: int, replicas: int) -> list[Fault]:
-    """Three at points and two others: runs of consecutive seeds meet each equally often."""
+    """Five at points and three others: runs of consecutive seeds meet each equally often."""
     names = [
         family[(seed * share + number) * 11 % len(family)]
-        for family, share in ((POINT_FAULTS, 3), (OTHER_FAULTS, 2))
+        for family, share in ((PLANNED_POINTS, 5), (OTHER_FAULTS, 3))
         for number in range(share)
     ]
     found = [
@@ -181,11 +230,19 @@ def _faults(chance: random.Random, seed: int, replicas: int) -> list[Fault]:
             name=name,
             replica=chance.randrange(replicas),
             lasts_s=chance.uniform(0.2, 1.2),
-            amount=chance.randint(1, 6) if name in POINT_FAULTS else chance.randint(1, 60_000),
+            amount=_amount(chance, name),
         )
         for name in names
     ]
     return sorted(found, key=lambda fault: fault.at_s)
+
+
+def _amount(chance: random.Random, name: str) -> int:
+    """At which passing, or after how many bytes; what few come by, the broker's, at the first."""
+    if name not in POINT_FAULTS:
+        return chance.randint(1, 20_000)
+    step = name.split(" ")[2]
+    return 1 if step.startswith(("9-", "10-")) else chance.randint(1, 4)
 
 
 def _signal(chance: random.Random, number: int) -> Signal:
@@ -198,7 +255,7 @@ def _signal(chance: random.Random, number: int) -> Signal:
         buy=up,
         target=chance.choice((5_000.0, 12_000.0, 20_000.0)) * (1 if up else chance.choice((-1, 0))),
         again=chance.choice((0, 0, 0, 0, 1, 2)),
-        cancel=chance.random() < 0.15,
+        cancel=chance.random() < 0.4,
     )
 
 

@@ -23,11 +23,14 @@ from trade_engine.audit import chain
 from trade_engine.brokers.paper import PaperBroker
 from trade_engine.domain.limits import Limits
 from trade_engine.domain.order import OrdStatus
-from trade_engine.execution import batch, fills, halting
+from trade_engine.execution import batch, fills, halting, order_changes
 from trade_engine.execution.commands import Answer, HaltResult
 from trade_engine.execution.engine import Engine
+from trade_engine.execution.limits_keeper import LimitsKeeper
 from trade_engine.execution.order_router import OrderRouter
 from trade_engine.execution.ports import Committed
+from trade_engine.execution.rulebooks import Rulebooks
+from trade_engine.risk import pre_trade
 from trade_engine.risk.exposure import Exposure
 from trade_engine.storage.postgres.record import PostgresRecord
 from trade_engine.storage.postgres.url import connection_words
@@ -95,6 +98,16 @@ def _a_repeat_is_answered_otherwise() -> None:
     _put(Engine, "submit", forgetful)
 
 
+def _limits_are_acknowledged_and_not_changed() -> None:
+    update = LimitsKeeper.update
+
+    async def lazy(self: LimitsKeeper, command: Any) -> Any:
+        updated = await update(self, replace(command, validate_only=True))
+        return replace(updated, sequences=dict.fromkeys(self._gates, 1))
+
+    _put(LimitsKeeper, "update", lazy)
+
+
 # ---- 3: the limits --------------------------------------------------------------------------
 
 
@@ -108,13 +121,29 @@ def _working_orders_do_not_count() -> None:
 def _limits_are_read_too_high() -> None:
     in_force = Limits.in_force
 
-    def generous(self: Limits, *ids: str) -> Any:
-        found = in_force(self, *ids)
+    def generous(self: Limits, now_ns: int, *ids: str) -> Any:
+        found = in_force(self, now_ns, *ids)
         return {
             name: dataclasses.replace(each, value=each.value * 2) for name, each in found.items()
         }
 
     _put(Limits, "in_force", generous)
+
+
+def _only_the_first_limits_are_checked() -> None:
+    """What was added since is forgotten: open orders, turnover, equity, net and by asset."""
+    _put(pre_trade, "CHECKS", pre_trade.FIRST_CHECKS)
+
+
+def _new_limits_are_not_heard() -> None:
+    of = Rulebooks.of
+    first: list[Any] = []
+
+    async def stale(self: Rulebooks, state: Any) -> Any:
+        first.append(await of(self, state))
+        return first[0]
+
+    _put(Rulebooks, "of", stale)
 
 
 # ---- 4: the approval ------------------------------------------------------------------------
@@ -164,6 +193,14 @@ def _the_router_does_not_look() -> None:
     _put(halting.Halting, "_journal", unheard)
     _put(halting.Halting, "_write_controls", taken)
     _put(halting.Halting, "resume", _resume_nothing)
+
+
+def _reduce_only_lets_all_through() -> None:
+    def generous(*_: Any) -> bool:
+        return True
+
+    _put(pre_trade, "_only_reduces", generous)
+    _put(order_changes, "_allowed_by", generous)
 
 
 async def _resume_nothing(_self: Any, _command: Any) -> Any:
@@ -271,6 +308,13 @@ def _a_filled_order_is_called_new() -> None:
     _put(batch.Batch, "write_order", confused)
 
 
+def _a_bust_is_not_taken_back() -> None:
+    def nothing(*_: Any) -> dict[str, Any]:
+        return {}
+
+    _put(fills, "rebook", nothing)
+
+
 # ---- 10: what is left -----------------------------------------------------------------------
 
 
@@ -310,6 +354,13 @@ def _a_connection_is_left_open() -> None:
     _serve_with(leaking)
 
 
+def _a_lease_is_kept() -> None:
+    async def keep(_self: OrderRouter) -> None:
+        """Let it run out."""
+
+    _put(OrderRouter, "release", keep)
+
+
 # ---- 11: the secret -------------------------------------------------------------------------
 
 
@@ -336,11 +387,15 @@ PLANTS: dict[str, tuple[int, Callable[[], None]]] = {
     "another-price-is-sent": (1, _another_price_is_sent),
     "answered-but-not-committed": (2, _answered_but_not_committed),
     "a-repeat-is-answered-otherwise": (2, _a_repeat_is_answered_otherwise),
+    "limits-are-not-changed": (2, _limits_are_acknowledged_and_not_changed),
     "working-orders-do-not-count": (3, _working_orders_do_not_count),
     "limits-are-read-too-high": (3, _limits_are_read_too_high),
+    "only-the-first-limits-are-checked": (3, _only_the_first_limits_are_checked),
+    "new-limits-are-not-heard": (3, _new_limits_are_not_heard),
     "an-order-nobody-approved": (4, _an_order_nobody_approved),
     "drained-before-it-is-so": (5, _drained_before_it_is_so),
     "a-halt-that-nobody-hears": (5, _the_router_does_not_look),
+    "reduce-only-lets-all-through": (5, _reduce_only_lets_all_through),
     "an-update-is-lost": (6, _an_update_is_lost),
     "an-update-comes-twice": (6, _an_update_comes_twice),
     "an-entry-is-changed": (7, _an_entry_is_changed_after_it_was_sealed),
@@ -349,12 +404,17 @@ PLANTS: dict[str, tuple[int, Callable[[], None]]] = {
     "commissions-are-forgotten": (9, _commissions_are_forgotten),
     "a-fill-is-booked-in-half": (9, _a_fill_is_booked_in_half),
     "a-filled-order-is-called-new": (9, _a_filled_order_is_called_new),
+    "a-bust-is-not-taken-back": (9, _a_bust_is_not_taken_back),
     "an-approved-order-is-lost": (10, _an_approved_order_is_lost),
     "a-key-is-left-in-redis": (10, _a_key_is_left_in_redis),
     "a-connection-is-left-open": (10, _a_connection_is_left_open),
+    "a-lease-is-kept": (10, _a_lease_is_kept),
     "the-url-is-logged": (11, _the_url_is_logged),
 }
 """Each bug by its name, with the invariant that it violates."""
+
+AT_A_HOSTILE_VENUE = frozenset({"a-bust-is-not-taken-back"})
+"""Those that show only where the venue takes back what it said."""
 
 
 def plant(name: str) -> None:

@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults.plan import plan_of
-from tests.faults.plants import PLANTS
+from tests.faults.plan import plant_plan_of
+from tests.faults.plants import AT_A_HOSTILE_VENUE, PLANTS
 from tests.faults.run import run
 from tests.faults.servers import Servers, private_servers
 
@@ -26,15 +26,16 @@ CLEAN = "no bug"
 def find(name: str, seed: int, servers: Servers, folder: Path) -> tuple[bool, str]:
     """Whether the bug is found where it should be (nothing where there is none), and what is."""
     planted = "" if name == CLEAN else name
-    outcome = asyncio.run(run(plan_of(seed, faultless=True), servers, folder / name, planted))
+    invariant, _ = PLANTS.get(name, (0, None))
+    plan = plant_plan_of(seed, invariant, hostile=name in AT_A_HOSTILE_VENUE)
+    outcome = asyncio.run(run(plan, servers, folder / name, planted))
     first = [f"{number}: {said[0]}" for number, said in outcome.violations.items()]
     if name == CLEAN:
         return not outcome.violations, "; ".join(first) or "clean"
-    expected, _ = PLANTS[name]
-    said = outcome.violations.get(expected)
+    said = outcome.violations.get(invariant)
     if said:
-        return True, f"{expected}: {said[0]}"
-    return False, f"NOT FOUND by invariant {expected}; {'; '.join(first) or 'nothing is'} violated"
+        return True, f"{invariant}: {said[0]}"
+    return False, f"NOT FOUND by invariant {invariant}; {'; '.join(first) or 'nothing is'} violated"
 
 
 def main() -> int:

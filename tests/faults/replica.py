@@ -30,11 +30,16 @@ class Replica:
         self,
         name: str,
         arguments: list[str],
+        first_arguments: list[str],
         environment: dict[str, str],
         log: Path,
+        on_start: Callable[[Replica], None],
         on_point: Callable[[Replica, str, str], None],
     ) -> None:
-        """on_point is told the action and the point as one happens at it."""
+        """first_arguments are for the first start alone. on_start is told of every start.
+
+        on_point is told the action and the point as one happens at it.
+        """
         self.name = name
         self.port = free_port()
         self.metrics_port = free_port()
@@ -43,6 +48,8 @@ class Replica:
         self.exit_codes: list[int] = []
         self.ready = asyncio.Event()
         self._arguments = arguments
+        self._first_arguments = first_arguments
+        self._on_start = on_start
         self._environment = environment
         self._on_point = on_point
         self._process: Process | None = None
@@ -107,6 +114,7 @@ class Replica:
             "-m",
             "tests.faults.engine_main",
             *self._arguments,
+            *(() if self.starts else self._first_arguments),
             "--listen",
             self.target,
         ]
@@ -122,6 +130,7 @@ class Replica:
                 env=environment,
             )
         self.starts += 1
+        self._on_start(self)
         try:
             assert process.stdout is not None
             async for line in process.stdout:

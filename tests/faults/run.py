@@ -7,50 +7,36 @@ import os
 import time
 import urllib.request
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from tests.faults.client_log import ClientLog
-from tests.faults.clients import Clients
+from tests.faults.clients import HALTED, Clients
 from tests.faults.evidence import Evidence, sessions, take
 from tests.faults.injector import Injector, Wires
 from tests.faults.invariants import check
+from tests.faults.limits import limits_toml
 from tests.faults.plan import ACCOUNTS, PRICE, Plan
 from tests.faults.replica import START_S, Replica
 from tests.faults.servers import SECRET, Servers
 from tests.proxy import Proxy
-from tests.support.wide import wide_toml
 from trade_engine.domain.journal import ORDER_KINDS
 from trade_engine.storage.postgres.url import connection_words
 
 QUIET_S = 10.0
 LOOK_EVERY_S = 0.05
-SECOND = """[accounts.second]
-currency = "USD"
-opening_cash = 5000000
-broker = "paper"
-"""
-LIMITS = (
-    SECOND
-    + wide_toml(
-        10_000_000,
-        signal_age_ms_max=60_000,
-        quote_age_ms_max=600_000,
-        order_notional_max=30_000,
-        symbol_position_notional_max=60_000,
-        gross_exposure_max=90_000,
-    )
-    + "[limits.account.second]\ngross_exposure_max = 50000\n"
-)
-"""Tight where the load is to reach a limit, wide everywhere else."""
+STAGES = ("opened", "loaded", "healed", "settled", "stopped")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: the violations by invariant, and the faults that happened."""
+    """What came of a run: the violations by invariant, and the faults that happened.
+
+    took_s is how long it took in all, after_s how long until it had come to each of its stages.
+    """
 
     plan: Plan
     folder: Path
@@ -58,12 +44,13 @@ class Outcome:
     happened: Counter[str]
     counts: dict[str, int]
     took_s: float
+    after_s: dict[str, float]
 
 
 async def run(plan: Plan, servers: Servers, folder: Path, planted: str = "") -> Outcome:
     """Do a run; its folder holds the logs, the client's log and evidence.json afterward."""
-    began = time.monotonic()
-    _prepare(folder)
+    began, began_ns = time.monotonic(), time.time_ns()
+    _prepare(plan, folder)
     database = f"run_{plan.seed}_{os.getpid()}"
     await asyncio.to_thread(servers.create, database)
     evidence = Evidence(secret=SECRET, price=str(PRICE), quiet_limit_s=QUIET_S)
@@ -81,12 +68,18 @@ async def run(plan: Plan, servers: Servers, folder: Path, planted: str = "") -> 
     counts = Counter(event["what"] for event in log.events)
     counts["broker orders"] = sum(m["message"]["kind"] == "ORDER" for m in evidence.messages)
     counts["fills"] = len(evidence.fills)
-    return Outcome(plan, folder, violations, happened, dict(counts), time.monotonic() - began)
+    after_s = {
+        event["what"]: round((event["at_ns"] - began_ns) / 1e9, 1)
+        for event in log.events
+        if event["what"] in STAGES
+    }
+    took_s = time.monotonic() - began
+    return Outcome(plan, folder, violations, happened, dict(counts), took_s, after_s)
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(plan: Plan, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "limits.toml").write_text(LIMITS)
+    (folder / "limits.toml").write_text(limits_toml(plan.limits))
 
 
 async def _live(
@@ -110,9 +103,12 @@ async def _live(
         for number, wire in enumerate(wires):
             replica = Replica(
                 f"engine-{number}",
-                _arguments(plan, servers, database, wire, folder, planted),
+                _arguments(plan, servers, database, wire, planted),
+                # Later ones take what is in force, which may be others by then.
+                ["--limits", str(folder / "limits.toml")],
                 _environment(plan),
                 folder / f"engine-{number}.log",
+                injector.on_start,
                 injector.on_point,
             )
             injector.replicas.append(replica)
@@ -124,12 +120,18 @@ async def _live(
         clients = Clients(plan, replicas, log)
         stack.push_async_callback(clients.close)
         await clients.open()
-        await asyncio.gather(clients.load(), injector.run())
+        log.write("opened")
+        loading = asyncio.create_task(clients.load())
+        await asyncio.gather(asyncio.sleep(plan.load_s), clients.operate(), injector.run())
+        clients.end_load()
+        await loading
+        log.write("loaded")
         await injector.heal()
         await _settle(clients, servers.database_url(database), log, evidence)
         for replica in replicas:
             evidence.metrics[replica.name] = await asyncio.to_thread(_metrics, replica)
         codes = await asyncio.gather(*(replica.stop() for replica in replicas))
+        log.write("stopped")
         evidence.exit_codes = {each.name: code for each, code in zip(replicas, codes, strict=True)}
         evidence.logs = {each.name: each.log.read_text(errors="replace") for each in replicas}
     evidence.sessions_left = await asyncio.to_thread(sessions, servers.database_url(database))
@@ -137,22 +139,35 @@ async def _live(
 
 
 async def _settle(clients: Clients, database_url: str, log: ClientLog, evidence: Evidence) -> None:
-    """Wait until nothing is left to do, at most QUIET_S after the last fault; try once more."""
-    began = time.monotonic()
-    left = ["the clients' questions"]
-    try:
-        async with asyncio.timeout(QUIET_S):
-            await clients.make_up()
-            while left := await clients.left():  # noqa: ASYNC110  asked of the engines
-                await asyncio.sleep(LOOK_EVERY_S)
-            await clients.probe()
-            while left := await _unfinished(clients, database_url):  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_EVERY_S)
-    except TimeoutError:
-        pass
+    """Wait until nothing is left to do, at most QUIET_S after the last fault; try once more.
+
+    The probes are new work, and have as long for it.
+    """
+
+    async def standing() -> list[str]:
+        left = await clients.left()
+        if any(HALTED in each for each in left):
+            await clients.resume_again()
+        return left
+
+    async def unfinished() -> list[str]:
+        return await _unfinished(clients, database_url)
+
+    for what, begin, look in (
+        ("the clients' questions", clients.make_up, standing),
+        ("the probes", clients.probe, unfinished),
+    ):
+        began, left = time.monotonic(), [what]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_S):
+                await begin()
+                while left := await look():  # noqa: ASYNC110  asked of the engines
+                    await asyncio.sleep(LOOK_EVERY_S)
+        took_s = round(time.monotonic() - began, 3)
+        log.write("settled", of=what, quiet=not left, left=left, took_s=took_s)
+        if left:
+            break
     evidence.sessions = await asyncio.to_thread(sessions, database_url)
-    took_s = round(time.monotonic() - began, 3)
-    log.write("settled", quiet=not left, left=left, took_s=took_s)
 
 
 async def _unfinished(clients: Clients, database_url: str) -> list[str]:
@@ -179,21 +194,24 @@ def _newest(database_url: str) -> dict[str, int]:
     return dict(rows)
 
 
-def _arguments(
-    plan: Plan, servers: Servers, database: str, wire: Wires, folder: Path, planted: str
-) -> list[str]:
+def _arguments(plan: Plan, servers: Servers, database: str, wire: Wires, planted: str) -> list[str]:
     return [
         *("--lease-ttl-ms", str(plan.lease_ttl_ms)),
         *(("--plant", planted) if planted else ()),
+        *(("--hostile", str(plan.hostile), str(plan.seed)) if plan.hostile else ()),
         *("--database-url", servers.database_url(database, wire.postgres.port)),
         *("--redis-url", servers.redis_url(wire.redis.port)),
-        *("--limits", str(folder / "limits.toml")),
     ]
 
 
 def _environment(plan: Plan) -> dict[str, str]:
     mine = {f"TRADE_ENGINE_{name}": value for name, value in plan.paper.items()}
-    clean = {name: value for name, value in os.environ.items() if "TRADE_ENGINE" not in name}
+    # Engines start often: what one has compiled the next need not.
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if "TRADE_ENGINE" not in name and name != "PYTHONDONTWRITEBYTECODE"
+    }
     return (
         clean
         | mine

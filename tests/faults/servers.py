@@ -134,40 +134,48 @@ class Servers:
 
     # ---- faults -----------------------------------------------------------------------------
 
+    # Each raises an OSError, or a driver's error, where there is nothing to do it to just now.
+
     def freeze_postgres(self) -> None:
         """The postmaster and every backend."""
-        for process in self._postgres_processes():
+        processes = self._postgres_processes()
+        if not processes:
+            raise ProcessLookupError("PostgreSQL does not run")
+        for process in processes:
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGSTOP)
 
     def freeze_redis(self) -> None:
-        self._signal(self._running.valkey_pid, signal.SIGSTOP)
+        self._strike(self._running.valkey_pid, signal.SIGSTOP)
 
     def wake(self) -> None:
         for process in self._postgres_processes():
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGCONT)
-        self._signal(self._running.valkey_pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            self._strike(self._running.valkey_pid, signal.SIGCONT)
 
     def kill_postgres(self) -> None:
-        self._signal(self._running.postgres_pid, signal.SIGKILL)
+        self._strike(self._running.postgres_pid, signal.SIGKILL)
 
     def stop_postgres_at_once(self) -> None:
         """An immediate shutdown: no checkpoint, recovery at the next start."""
-        self._signal(self._running.postgres_pid, signal.SIGQUIT)
+        self._strike(self._running.postgres_pid, signal.SIGQUIT)
 
     def kill_redis(self) -> None:
-        self._signal(self._running.valkey_pid, signal.SIGKILL)
+        self._strike(self._running.valkey_pid, signal.SIGKILL)
 
     def kill_backend(self, database: str) -> None:
         """Kill -9 one of the engines' backends: PostgreSQL ends all of them, and recovers."""
-        pids = self._backends(database)
-        if pids:
-            self._signal(pids[0], signal.SIGKILL)
+        self._strike(self._backends(database)[0], signal.SIGKILL)
+
+    def kill_process(self, pid: int) -> None:
+        """Kill -9 this backend: PostgreSQL ends all of them, and recovers."""
+        self._strike(pid, signal.SIGKILL)
 
     def terminate_sessions(self, database: str) -> None:
         for pid in self._backends(database):
-            self._signal(pid, signal.SIGTERM)
+            self._strike(pid, signal.SIGTERM)
 
     def fill_disk(self) -> None:
         """Take all that is left of the tmpfs."""
@@ -191,6 +199,8 @@ class Servers:
             rows = connection.execute(
                 "SELECT pid FROM pg_stat_activity WHERE datname = %s ORDER BY pid", (database,)
             ).fetchall()
+        if not rows:
+            raise ProcessLookupError("no engine is connected")
         return [pid for (pid,) in rows]
 
     def _postgres_processes(self) -> list[psutil.Process]:
@@ -204,10 +214,10 @@ class Servers:
             return []
 
     @staticmethod
-    def _signal(pid: int | None, number: signal.Signals) -> None:
-        if pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+    def _strike(pid: int | None, number: signal.Signals) -> None:
+        if pid is None:
+            raise ProcessLookupError("it does not run")
+        os.kill(pid, number)
 
 
 def _mount(folder: Path) -> bool:

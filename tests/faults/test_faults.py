@@ -23,7 +23,7 @@ from tests.faults.servers import Servers, private_servers
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-SEEDS = (4, 8)
+SEEDS = (4,)
 PLANTED = "drained-before-it-is-so"
 
 

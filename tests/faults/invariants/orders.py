@@ -1,0 +1,171 @@
+"""1, 4, 5: what reached the broker, by its own log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from tests.faults.evidence import Evidence, Row, Violations
+from tests.workload.holdings import order_of
+from tests.workload.prefixes import Prefix
+from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.trading_state import Scope
+
+ECONOMIC = ("symbol", "side", "ord_type", "time_in_force", "order_qty", "price")
+
+
+def one_broker_order_per_signal(evidence: Evidence) -> Violations:
+    """1: at most one broker order per signal, each an order of the record with the same terms.
+
+    An order that was replaced came with the terms of its own decision; each new terms that came
+    are those of a decision, and came once.
+    """
+    yield from _replacements(evidence)
+    approved = _approved_terms(evidence)
+    orders = {(each["account_id"], each["order_id"]): each for each in evidence.orders}
+    signals: Counter[tuple[str, str]] = Counter()
+    for message in evidence.messages:
+        if message["message"]["kind"] != "ORDER":
+            continue
+        key = message["account_id"], message["cl_ord_id"]
+        order = orders.get(key)
+        if order is None:
+            yield f"the broker has order {key}, which the record has not"
+            continue
+        signals[order["account_id"], order["signal_id"]] += 1
+        terms = message["message"]["terms"]
+        for name in ECONOMIC:
+            ours = approved.get(key, order) if _is_replaced(order) else order
+            if _value(terms[name]) != _value(ours[name]):
+                yield f"order {key}: {name} is {terms[name]} there, {ours[name]} in the record"
+    for signal, count in signals.items():
+        if count > 1:
+            yield f"signal {signal} reached the broker {count} times"
+
+
+def _is_replaced(order: Row) -> bool:
+    return len((order["chain"] or {}).get("cl_ord_ids", ())) > 1
+
+
+def _approved_terms(evidence: Evidence) -> dict[tuple[str, str], Any]:
+    """The orders as decisions approved them."""
+    return {
+        (account_id, order["order_id"]): order
+        for account_id in evidence.account_ids
+        for entry, payload in evidence.payloads(account_id)
+        if entry["kind"] == EntryKind.DECISION
+        and (order := order_of(entry["kind"], payload)) is not None
+    }
+
+
+def _replacements(evidence: Evidence) -> Violations:
+    """New terms at the broker that no decision approved, or that came more than once."""
+    approved = {
+        (account_id, asked["order_id"], asked["cl_ord_id"]): asked
+        for account_id in evidence.account_ids
+        for entry, payload in evidence.payloads(account_id)
+        if entry["kind"] == EntryKind.DECISION
+        and (asked := payload["decision"].get("replacement")) is not None
+    }
+    came: Counter[tuple[str, str, str]] = Counter()
+    for message in evidence.messages:
+        if message["message"]["kind"] != "REPLACE":
+            continue
+        terms = message["message"]["terms"]
+        key = message["account_id"], message["cl_ord_id"], terms["cl_ord_id"]
+        came[key] += 1
+        ours = approved.get(key)
+        if ours is None or any(terms[name] != ours[name] for name in ("order_qty", "price")):
+            yield f"the broker was asked for terms {terms} of {key}, which no decision approved"
+        if came[key] == 2:
+            yield f"the broker was asked for the terms {key} more than once"
+
+
+def _value(written: Any) -> Any:
+    try:
+        return Decimal(str(written))
+    except ArithmeticError:
+        return written or None
+
+
+def approved_first(evidence: Evidence) -> Violations:
+    """4: no order without an approved decision before it, at the broker or in the journal."""
+    approved: dict[tuple[str, str], int] = {}
+    for account_id in evidence.account_ids:
+        for entry, payload in evidence.payloads(account_id):
+            order = order_of(entry["kind"], payload)
+            if order is None:
+                continue
+            key = account_id, order["order_id"]
+            if entry["kind"] == EntryKind.DECISION:
+                if payload["decision"]["outcome"] == "APPROVED":
+                    approved.setdefault(key, entry["sequence"])
+            elif key not in approved:
+                yield f"{key} is in the journal at {entry['sequence']}, never approved before"
+    for order in evidence.orders:
+        if (order["account_id"], order["order_id"]) not in approved:
+            yield f"order {order['order_id']} is in the record, and no decision approved it"
+    for message in evidence.messages:
+        key = message["account_id"], message["cl_ord_id"]
+        if message["message"]["kind"] == "ORDER" and key not in approved:
+            yield f"the broker has order {key}, which no decision approved"
+
+
+def nothing_after_a_halt(evidence: Evidence) -> Violations:
+    """5: after DRAINED nothing of the scope arrived until Resume; after IN_DOUBT only the named."""
+    strategies = {each["order_id"]: each["strategy_id"] for each in evidence.orders}
+    closing, past_halts = _by_the_journal(evidence)
+    yield from past_halts
+    for halt in evidence.events_of("halt"):
+        if halt["result"] not in ("DRAINED", "IN_DOUBT"):
+            continue
+        scope, over_ns = Scope.parse(halt["scope"]), _over_ns(evidence, halt)
+        for message in evidence.messages:
+            order_id = message["cl_ord_id"]
+            if message["message"]["kind"] != "ORDER" or order_id in halt["in_doubt"]:
+                continue
+            if not halt["at_ns"] < message["arrived_at_ns"] < over_ns:
+                continue
+            symbol = message["message"]["terms"]["symbol"]
+            if not scope.covers(message["account_id"], strategies.get(order_id, ""), symbol):
+                continue
+            if halt["mode"] == "HALTED" or order_id not in closing:
+                late_ms = (message["arrived_at_ns"] - halt["at_ns"]) / 1e6
+                yield (
+                    f"order {order_id} arrived {late_ms:.1f} ms after the halt of"
+                    f" {halt['scope']} ({halt['mode']}) had returned {halt['result']}"
+                )
+
+
+def _over_ns(evidence: Evidence, halt: Row) -> int:
+    """When a halt may have been taken back at the earliest."""
+    resumed = (
+        each["asked_ns"]
+        for each in evidence.events_of("resume")
+        if each["scope"] == halt["scope"] and each["asked_ns"] > halt["asked_ns"]
+    )
+    return min(resumed, default=evidence.taken_at_ns)
+
+
+def _by_the_journal(evidence: Evidence) -> tuple[set[str], list[str]]:
+    """The orders that only closed for their strategy when the intent to send was committed.
+
+    And, in words, what was approved although the journal halts it.
+    """
+    closing, past_halts = set[str](), list[str]()
+    for account_id in evidence.account_ids:
+        prefix = Prefix(account_id, evidence.prices)
+        for entry in evidence.entries(account_id):
+            list(prefix.take(entry))
+            order = order_of(entry.kind, orjson.loads(entry.payload))
+            if order is None or order["delivery"] != "SENDING":
+                continue
+            if entry.kind in (EntryKind.DECISION, EntryKind.DELIVERY):
+                closing.discard(order["order_id"])
+                if prefix.closes(order):
+                    closing.add(order["order_id"])
+        past_halts += (f"{account_id} {said}" for said in prefix.past_halts)
+    return closing, past_halts
