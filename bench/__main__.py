@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import floors, load, runs, servers, signals
+from bench import floors, load, processor, runs, servers, signals
 from trade_engine.embedded import EmbeddedServers
 from trade_engine.storage.postgres.migrate import migrate
 from trade_engine.v1 import market_data_service_pb2, market_data_service_pb2_grpc
@@ -38,6 +38,8 @@ class Row:
     name: str
     in_flight: int
     runs: list[load.Outcome] = field(default_factory=list)
+    cpu: list[dict[str, float]] = field(default_factory=list)
+    """Of each run, the processor time of each part per signal, µs."""
 
     def median(self, of: Callable[[load.Outcome], float]) -> float:
         """The median over the runs."""
@@ -58,6 +60,11 @@ class Row:
         """All but a hundredth of the answers came within this, ms."""
         return self.median(lambda run: run.latency_ms(0.99))
 
+    @property
+    def cpu_us(self) -> dict[str, float]:
+        """The processor time of each part per signal, µs."""
+        return {name: statistics.median(each[name] for each in self.cpu) for name in self.cpu[0]}
+
 
 def main(
     seconds: Annotated[float, typer.Option(help="length of each run")] = 4.0,
@@ -67,31 +74,39 @@ def main(
 ) -> None:
     """Measure the path to capital. The last line is one JSON object of ratios."""
     if database_url and redis_url:
-        ratios = _measure(database_url, redis_url, seconds, rounds)
+        ratios = _measure(database_url, redis_url, {}, seconds, rounds)
     else:
         with (
             tempfile.TemporaryDirectory(prefix="te-bench-") as folder,
             EmbeddedServers.start(Path(folder)) as stores,
         ):
-            ratios = _measure(stores.database_url, stores.redis_url, seconds, rounds)
+            pids = {"postgres": stores.postgres_pid or 0, "redis": stores.valkey_pid or 0}
+            ratios = _measure(stores.database_url, stores.redis_url, pids, seconds, rounds)
     (HERE / "results.json").write_text(json.dumps(ratios | _machine(), indent=2) + "\n")
     print(json.dumps(ratios))
 
 
-def _measure(database_url: str, redis_url: str, seconds: float, rounds: int) -> dict[str, Any]:
+def _measure(
+    database_url: str, redis_url: str, stores: dict[str, int], seconds: float, rounds: int
+) -> dict[str, Any]:
+    """Stores are the pids of those that are watched."""
     migrate(database_url)
     script_ms = floors.script_ms(redis_url, 1)
     commit_ms = floors.commit_ms(database_url, 1)
     rows: dict[tuple[str, int], Row] = {}
-    with servers.echo_server() as echo_port, servers.engine(database_url, redis_url) as port:
-        _publish_quotes(port)
-        _run(rows, "warm-up", 64, partial(runs.unary, port, 64, min(seconds, 2)))
+    with (
+        servers.echo_server() as echo_port,
+        servers.engine(database_url, redis_url) as (port, pid),
+    ):
+        watched = {"engine": pid, **stores}
+        publish_quotes(port)
+        _run(rows, watched, "warm-up", 64, partial(runs.unary, port, 64, min(seconds, 2)))
         for _ in range(rounds):
             for count in IN_FLIGHT:
-                _run(rows, "echo", count, partial(runs.echo, echo_port, count, seconds / 2))
-                _run(rows, "unary", count, partial(runs.unary, port, count, seconds))
+                _run(rows, {}, "echo", count, partial(runs.echo, echo_port, count, seconds / 2))
+                _run(rows, watched, "unary", count, partial(runs.unary, port, count, seconds))
             for count in IN_FLIGHT[2:]:
-                _run(rows, "streamed", count, partial(runs.streamed, port, count, seconds))
+                _run(rows, watched, "streamed", count, partial(runs.streamed, port, count, seconds))
         script_ms = min(script_ms, floors.script_ms(redis_url, 1))
         commit_ms = min(commit_ms, floors.commit_ms(database_url, 1))
         answered = sum(
@@ -103,16 +118,25 @@ def _measure(database_url: str, redis_url: str, seconds: float, rounds: int) -> 
 
 
 def _run(
-    rows: dict[tuple[str, int], Row], name: str, in_flight: int, measure: Callable[[], load.Outcome]
+    rows: dict[tuple[str, int], Row],
+    watched: dict[str, int],
+    name: str,
+    in_flight: int,
+    measure: Callable[[], load.Outcome],
 ) -> None:
+    before = processor.seconds(watched)
     outcome = measure()
+    after = processor.seconds(watched)
     if outcome.failed:
         raise SystemExit(f"{name} at {in_flight} in flight: {outcome.failed} calls failed")
-    rows.setdefault((name, in_flight), Row(name, in_flight)).runs.append(outcome)
+    row = rows.setdefault((name, in_flight), Row(name, in_flight))
+    row.runs.append(outcome)
+    row.cpu.append({each: (after[each] - before[each]) / outcome.signals * 1e6 for each in after})
     console.print(f"  {name:9} {in_flight:4} in flight  {outcome.per_second:9,.0f}/s")
 
 
-def _publish_quotes(port: int) -> None:
+def publish_quotes(port: int) -> None:
+    """Give the engine on this port a fresh quote of every symbol."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = market_data_service_pb2_grpc.MarketDataServiceStub(channel)
         request = market_data_service_pb2.PublishQuotesRequest()
@@ -154,6 +178,20 @@ def _show(rows: dict[tuple[str, int], Row], script_ms: float, commit_ms: float) 
         share = f"{row.per_second / echo.per_second:.2f}" if echo else ""
         table.add_row(name, str(count), f"{row.per_second:,.0f}", *latency, share)
     console.print(table)
+    _show_processor(rows)
+
+
+def _show_processor(rows: dict[tuple[str, int], Row]) -> None:
+    parts = list(rows["unary", 64].cpu_us)
+    if not parts:
+        return
+    table = Table(title="processor time per signal, µs")
+    for heading in ("what", "in flight", *parts):
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    for (name, count), row in sorted(rows.items()):
+        if row.cpu_us:
+            table.add_row(name, str(count), *(f"{row.cpu_us[part]:,.0f}" for part in parts))
+    console.print(table)
 
 
 def _ratios(rows: dict[tuple[str, int], Row], script_ms: float, commit_ms: float) -> dict[str, Any]:
@@ -172,6 +210,7 @@ def _ratios(rows: dict[tuple[str, int], Row], script_ms: float, commit_ms: float
         "p50_1_over_floors": rows["unary", 1].p50_ms / floors_ms,
         "p99_over_p50_64": unary_64.p99_ms / unary_64.p50_ms,
     }
+    ratios |= {f"{part}_us_64": spent for part, spent in unary_64.cpu_us.items()}
     return {name: round(value, 3) for name, value in ratios.items()}
 
 

@@ -22,8 +22,8 @@ def echo_server() -> Iterator[int]:
 
 
 @contextmanager
-def engine(database_url: str, redis_url: str) -> Iterator[int]:
-    """The engine on these stores, with the benchmark's limits; gives its port."""
+def engine(database_url: str, redis_url: str) -> Iterator[tuple[int, int]]:
+    """The engine on these stores, with the benchmark's limits; gives its port and its pid."""
     command = [sys.executable, "-m", "trade_engine.main", "--listen", "127.0.0.1:0"]
     command += ["--database-url", database_url, "--redis-url", redis_url]
     command += ["--limits", str(HERE / "limits.toml")]
@@ -31,7 +31,7 @@ def engine(database_url: str, redis_url: str) -> Iterator[int]:
         found = READY.search(_line(process))
         if found is None:
             raise RuntimeError("the engine did not say where it listens")
-        yield int(found[1])
+        yield int(found[1]), process.pid
 
 
 @contextmanager

@@ -1,0 +1,218 @@
+"""`python -m bench.streams`: many subscribers on one account's order updates, paced by signals.
+
+Signals are sent at an even pace through one stream, each of them three updates (approved, new,
+filled). The subscribers sit in a process of their own and read every message: an update that is
+missing, doubled or out of order fails the run. Lag is from the instant that an update's batch was
+computed for (so its commit is part of it) to its arrival. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import secrets
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import psycopg
+import typer
+import uvloop
+
+from bench import load, runs, servers, signals
+from bench.__main__ import publish_quotes
+from bench.http2 import Client, connect
+from trade_engine.embedded import EmbeddedServers
+from trade_engine.storage.postgres.migrate import migrate
+from trade_engine.v1 import signal_service_pb2 as pb
+
+SUBSCRIBE = "/trade_engine.v1.SignalService/StreamOrderUpdates"
+UPDATES_PER_SIGNAL = 3
+STREAMS_PER_CONNECTION = 50
+TICK_S = 0.01
+SETTLE_S = 20.0
+SAMPLE = 10
+"""Every tenth subscriber's lags are kept: all of them would be half a million numbers a second."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the subscribers heard. Lags are in seconds, of sampled subscribers."""
+
+    updates: int = 0
+    messages: int = 0
+    faults: int = 0
+    lasts: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+
+    def lag_ms(self, share: float) -> float:
+        """A quantile of the lags, ms."""
+        ordered = sorted(self.lags)
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000
+
+
+class Audience:
+    """Subscribers that read all that comes, and note what does not follow on."""
+
+    def __init__(self, size: int) -> None:
+        self.heard = Heard(lasts=[0] * size, counts=[0] * size)
+        self.ready = asyncio.Event()
+        self._waiting = size
+
+    async def join(self, port: int) -> list[Client]:
+        """Open the streams, some to a connection, and wait until each has had its snapshot."""
+        clients = []
+        request = pb.StreamOrderUpdatesRequest().SerializeToString()
+        size = len(self.heard.lasts)
+        for first in range(0, size, STREAMS_PER_CONNECTION):
+            places: dict[int, int] = {}
+
+            def message(stream: int, content: bytes, places: dict[int, int] = places) -> None:
+                self._take(places[stream], content)
+
+            client = await connect(runs.HOST, port, SUBSCRIBE, self._ended, message)
+            for place in range(first, min(first + STREAMS_PER_CONNECTION, size)):
+                stream = client.open_stream()
+                places[stream] = place
+                client.send(stream, request, end=True)
+            clients.append(client)
+        await asyncio.wait_for(self.ready.wait(), 60)
+        return clients
+
+    def _ended(self, _stream: int, _body: bytes, _good: bool) -> None:  # noqa: FBT001  a callback's
+        self.heard.faults += 1  # nobody hung up
+
+    def _take(self, place: int, content: bytes) -> None:
+        heard, now = self.heard, time.time()
+        response = pb.StreamOrderUpdatesResponse.FromString(content)
+        if response.HasField("snapshot_end"):
+            self._waiting -= 1
+            if not self._waiting:
+                self.ready.set()
+        heard.messages += 1
+        last = heard.lasts[place]
+        for update in response.updates.updates:
+            heard.faults += update.sequence <= last
+            last = update.sequence
+            heard.counts[place] += 1
+            if place % SAMPLE == 0:
+                at = update.event_time
+                heard.lags.append(now - at.seconds - at.nanos / 1e9)
+        heard.lasts[place] = last
+
+
+def listen(port: int, size: int, expected: int, begin: str) -> Heard:
+    """Subscribe, say so by the file `begin`, and listen until each has heard what is expected."""
+    return uvloop.run(_listen(port, size, expected, Path(begin)))
+
+
+async def _listen(port: int, size: int, expected: int, begin: Path) -> Heard:
+    audience = Audience(size)
+    clients = await audience.join(port)
+    await asyncio.to_thread(begin.touch)
+    heard, quiet, before = audience.heard, 0.0, -1
+    while min(heard.counts) < expected and quiet < SETTLE_S:
+        await asyncio.sleep(0.1)
+        quiet = quiet + 0.1 if sum(heard.counts) == before else 0.0
+        before = sum(heard.counts)
+    for client in clients:
+        client.close()
+    heard.updates = sum(heard.counts)
+    return heard
+
+
+def pace(port: int, per_second: float, count: int) -> load.Outcome:
+    """Send so many signals on one stream, evenly spread."""
+    return uvloop.run(_pace(port, per_second, count))
+
+
+async def _pace(port: int, per_second: float, count: int) -> load.Outcome:
+    outcome, done = load.Outcome(), asyncio.Event()
+
+    def message(_stream: int, content: bytes) -> None:
+        for result in pb.SubmitSignalsResponse.FromString(content).results:
+            good = result.HasField("decision") and result.decision.order_id != ""
+            outcome.signals += good
+            outcome.failed += not good
+        if outcome.signals + outcome.failed >= count:
+            done.set()
+
+    source = signals.signals(secrets.token_hex(4))
+    client = await connect(runs.HOST, port, runs.STREAM, lambda *_: done.set(), message)
+    stream, sent, start = client.open_stream(), 0, time.perf_counter()
+    while sent < count:
+        due = min(int((time.perf_counter() - start) * per_second) + 1, count) - sent
+        if due > 0:
+            batch = [next(source) for _ in range(min(due, 64))]
+            client.send(stream, pb.SubmitSignalsRequest(signals=batch).SerializeToString())
+            sent += len(batch)
+        await asyncio.sleep(TICK_S)
+    await asyncio.wait_for(done.wait(), 60)
+    outcome.seconds = time.perf_counter() - start
+    client.close()
+    return outcome
+
+
+def main(
+    subscribers: Annotated[int, typer.Option(help="how many, all on one account")] = 500,
+    updates: Annotated[int, typer.Option(help="updates per second that signals make")] = 1000,
+    seconds: Annotated[float, typer.Option(help="for how long")] = 10.0,
+) -> None:
+    """Measure what subscribers get of the updates that signals make, and how late."""
+    count = int(updates / UPDATES_PER_SIGNAL * seconds)
+    with (
+        tempfile.TemporaryDirectory(prefix="te-bench-") as folder,
+        EmbeddedServers.start(Path(folder)) as stores,
+    ):
+        migrate(stores.database_url)
+        with servers.engine(stores.database_url, stores.redis_url) as (port, _):
+            publish_quotes(port)
+            heard, sent = _measure(port, subscribers, updates, count, Path(folder) / "begin")
+        head = _updates_in(stores.database_url)
+    expected = head * subscribers
+    told = {
+        "subscribers": subscribers,
+        "updates_per_second": round(head / sent.seconds),
+        "delivered_per_second": round(heard.updates / sent.seconds),
+        "delivered_share": round(heard.updates / expected, 4),
+        "updates_per_message": round(heard.updates / heard.messages, 1),
+        "lag_p50_ms": round(heard.lag_ms(0.5), 1),
+        "lag_p99_ms": round(heard.lag_ms(0.99), 1),
+    }
+    print(json.dumps(told))
+    if heard.updates != expected or heard.faults or sent.failed:
+        raise SystemExit(
+            f"{heard.updates} of {expected} updates came, {heard.faults} out of order, "
+            f"{sent.failed} signals failed"
+        )
+
+
+def _measure(
+    port: int, subscribers: int, updates: int, count: int, begin: Path
+) -> tuple[Heard, load.Outcome]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, context) as pool:
+        expected = count * UPDATES_PER_SIGNAL
+        listening = pool.submit(listen, port, subscribers, expected, str(begin))
+        while not begin.exists() and not listening.done():
+            time.sleep(0.05)
+        sent = pool.submit(pace, port, updates / UPDATES_PER_SIGNAL, count).result()
+        return listening.result(), sent
+
+
+def _updates_in(database_url: str) -> int:
+    """How many updates the record holds."""
+    url = database_url.replace("postgresql+psycopg://", "postgresql://")
+    query = "SELECT count(*) FROM journal WHERE kind IN ('DECISION', 'EXECUTION')"
+    with psycopg.connect(url, autocommit=True) as connection:
+        [found] = connection.execute(query).fetchone() or (0,)
+    return int(found)
+
+
+if __name__ == "__main__":
+    typer.run(main)
