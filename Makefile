@@ -94,14 +94,22 @@ SEED ?= 1
 JOBS ?= 2
 HALTS ?= 200
 MINUTES ?= 2
+# Every run of a sweep is a line in here; with RESUME=1 the seeds that it has are not run again.
+RESULTS ?= build/faults.jsonl
+RESUME ?=
 
 .PHONY: faults
-faults: $(DEV_STAMP) ## seeded runs with faults (RUNS=20 SEED=1 JOBS=2), each judged; counts every fault
-	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --jobs $(JOBS) $(ARGS)
+faults: $(DEV_STAMP) ## seeded runs with faults (RUNS=20 SEED=1 JOBS=2), each judged; RESUME=1 goes on
+	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --jobs $(JOBS) \
+		--results $(RESULTS) $(if $(RESUME),--resume) $(ARGS)
 
 .PHONY: faults-plants
 faults-plants: $(DEV_STAMP) ## plant each known bug, and see that the checker finds it
 	$(BIN)/python -m tests.faults.plants_main $(ARGS)
+
+.PHONY: fail-closed
+fail-closed: $(DEV_STAMP) ## every fault of docs/fail-closed.md on a real engine: answer, alert, times to both
+	$(BIN)/python -m tests.fail_closed $(ARGS)
 
 .PHONY: halt-race
 halt-race: $(DEV_STAMP) ## HALTS=200 halts against a full load on three replicas
@@ -184,6 +192,11 @@ concurrency: SIGNALS ?= 10000
 concurrency: SEED ?= 1
 concurrency: $(DEV_STAMP) ## 3 replicas against tight limits: is one ever passed? (SIGNALS=10000 SEED=1)
 	@$(BIN)/python -m tests.workload --signals $(SIGNALS) --seed $(SEED) concurrency
+
+.PHONY: limits-change
+limits-change: CHANGES ?= 40
+limits-change: $(DEV_STAMP) ## limits change under load on 3 replicas: what it costs (CHANGES=40)
+	@$(BIN)/python -m tests.workload limits --changes $(CHANGES)
 
 .PHONY: replay
 replay: SIGNALS ?= 10000
