@@ -17,6 +17,7 @@ import pytest
 from tests.stores import StoreUrls
 from tests.support.engine_process import engine_process
 from trade_engine import __version__
+from trade_engine.config.rulebook import rulebook_texts
 from trade_engine.storage.postgres.url import connection_words
 
 pytestmark = pytest.mark.stores
@@ -60,10 +61,19 @@ class Cli:
         return Ended(done.returncode, done.stdout, done.stderr)
 
 
+# A quote stays fresh for as long as the commands of one test may take.
+PATIENT_LIMITS = rulebook_texts(None, None)[0].text.replace(
+    "quote_age_ms_max = 10000", "quote_age_ms_max = 600000"
+)
+
+
 @pytest.fixture(scope="module")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     folder = tmp_path_factory.mktemp("cli")
-    with engine_process("--data-dir", folder / "data", log=folder / "log") as engine:
+    limits = folder / "limits.toml"
+    limits.write_text(PATIENT_LIMITS)
+    arguments = ("--data-dir", folder / "data", "--limits", limits)
+    with engine_process(*arguments, log=folder / "log") as engine:
         yield Cli(engine.target, folder / "data")
 
 
