@@ -135,9 +135,9 @@ NO_SUCH_QUESTION = "FIX asks about one order at a time"
 
 
 @asynccontextmanager
-async def own_fix_venue(folder: Path) -> AsyncIterator[BrokerUnderTest]:
-    """The paper matcher behind a FIX 4.4 session."""
-    venue = FixVenue()
+async def own_fix_venue(folder: Path, version: str) -> AsyncIterator[BrokerUnderTest]:
+    """The paper matcher behind a FIX session."""
+    venue = FixVenue(version)
     await venue.start()
 
     async def amend(_: Broker, exec_id: str, quantity: str, price: str | None) -> None:
@@ -147,7 +147,7 @@ async def own_fix_venue(folder: Path) -> AsyncIterator[BrokerUnderTest]:
 
     try:
         yield BrokerUnderTest(
-            lambda: fix_broker(folder / "session.sqlite", venue.port, "FIX.4.4"),
+            lambda: fix_broker(folder / "session.sqlite", venue.port, version, can_replace=True),
             lambda _, *market: venue.show(*market),
             is_embedded=False,
             amend=amend,
@@ -193,7 +193,8 @@ async def ordermatch(folder: Path) -> AsyncIterator[BrokerUnderTest]:
     params=[
         pytest.param("paper", id="paper"),
         pytest.param("paper-postgres", id="paper on PostgreSQL", marks=pytest.mark.stores),
-        pytest.param("fix", id="FIX 4.4"),
+        pytest.param("FIX.4.4", id="FIX 4.4"),
+        pytest.param("FIX.4.2", id="FIX 4.2"),
         pytest.param("ordermatch", id="FIX 4.2 at ordermatch"),
     ]
 )
@@ -208,8 +209,8 @@ async def venue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
                 yield paper_on(lambda: PaperVenueBooks(database))
             finally:
                 await database.close()
-        case "fix":
-            async with own_fix_venue(tmp_path) as under_test:
+        case "FIX.4.4" | "FIX.4.2" as version:
+            async with own_fix_venue(tmp_path, version) as under_test:
                 skip_what_it_lacks(request, under_test)
                 yield under_test
         case "ordermatch":

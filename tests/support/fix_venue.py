@@ -24,15 +24,17 @@ from tests.support.paper import INSTRUMENTS, NOON_NS, ManualClock, quote
 from trade_engine.brokers.fix_messages import timestamp
 from trade_engine.brokers.paper import PaperBroker
 from trade_engine.brokers.paper_config import PaperConfig
-from trade_engine.domain.execution import BrokerReport, ExecType, ExecutionReport
+from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType
 from trade_engine.domain.money import text
-from trade_engine.domain.order import ApprovedOrder, Order, OrdType, TimeInForce
+from trade_engine.domain.order import ApprovedOrder, Order, OrdType, TimeInForce, order_id_of
+from trade_engine.domain.replacement import ApprovedReplacement, Replacement, Terms, is_replacement
 from trade_engine.domain.signal import Side
 
 ACCOUNTS = ("main", "other")
 CODES = {
     ExecType.NEW: ("0", "0"),
     ExecType.CANCELED: ("4", "4"),
+    ExecType.REPLACED: ("5", "0"),
     ExecType.REJECTED: ("8", "8"),
     ExecType.EXPIRED: ("C", "C"),
     ExecType.TRADE: ("F", "1"),
@@ -86,6 +88,10 @@ class FixVenue(Application):
         """ExecutionReports that cross the client's Logout."""
         self._orders: dict[str, Order] = {}
         self._cancels: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        """What an order was replaced as last: it is known by no other name."""
+        self.states_terms = True
+        """Whether a REPLACED says OrderQty and Price."""
         self._outbox: list[Message] = []
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._writer: asyncio.StreamWriter | None = None
@@ -183,6 +189,8 @@ class FixVenue(Application):
                     await self.paper.send([order])
                 case "F":
                     await self._cancel(message)
+                case "G":
+                    await self._replace(message)
                 case "H" if self.answers_status:
                     await self._tell_status(message.get(11))
                 case "8" | "9":
@@ -210,30 +218,50 @@ class FixVenue(Application):
             )
         )
 
+    def _named(self, cl_ord_id: str) -> Order | None:
+        """The order that goes by this ClOrdID now."""
+        first = order_id_of(cl_ord_id)
+        return self._orders.get(first) if self._names.get(first, first) == cl_ord_id else None
+
     async def _cancel(self, message: Message) -> None:
-        original = message.get(41)
-        order = self._orders.get(original)
-        known = await self.paper.query(order.account_id, [original]) if order else {}
-        if order is None or not known[original].is_open:
-            reject = Message()
-            reject.header.set(35, "9")
-            reason = "0" if order else "1"  # too late, or an unknown order
-            fields = {37: "NONE", 11: message.get(11), 41: original, 39: "8", 434: "1", 102: reason}
-            for tag, value in fields.items():
-                reject.set_field(tag, value)
-            await self._send(reject)
+        order = self._named(message.get(41))
+        first = order.cl_ord_id if order else ""
+        known = await self.paper.query(order.account_id, [first]) if order else {}
+        if order is None or not known[first].is_open:
+            await self._reject_request(message.get(11), message.get(41), "0" if order else "1")
             return
-        self._cancels[original] = message.get(11)
+        self._cancels[first] = message.get(11)
         await self.paper.cancel([order])
 
+    async def _replace(self, message: Message) -> None:
+        order = self._named(message.get(41))
+        if order is None:
+            await self._reject_request(message.get(11), message.get(41), "1")
+            return
+        terms = Terms(
+            order.order_id, message.get(11), Decimal(message.get(38)), Decimal(message.get(44))
+        )
+        asked = Replacement(order, terms, message.get(41))
+        await self.paper.replace([ApprovedReplacement(asked)])
+
+    async def _reject_request(self, cl_ord_id: str, original: str, reason: str) -> None:
+        """Reason is CxlRejReason: 0 too late, 1 an unknown order."""
+        reject = Message()
+        reject.header.set(35, "9")
+        response_to = "2" if is_replacement(cl_ord_id) else "1"
+        fields = {37: "NONE", 11: cl_ord_id, 41: original, 39: "8", 434: response_to, 102: reason}
+        for tag, value in fields.items():
+            reject.set_field(tag, value)
+        await self._send(reject)
+
     async def _tell_status(self, cl_ord_id: str) -> None:
-        order = self._orders.get(cl_ord_id)
+        order = self._named(cl_ord_id)
         fields = {"t37": "NONE", "t17": "0", "t11": cl_ord_id}
         fields |= {"t20": "3"} if self.version == "FIX.4.2" else {"t150": "I"}
         if order is None:
             await self.say(**fields, t39="8", t103="5", t14="0", t151="0")
             return
-        known = (await self.paper.query(order.account_id, [cl_ord_id]))[cl_ord_id]
+        known = (await self.paper.query(order.account_id, [order.cl_ord_id]))[order.cl_ord_id]
         status = "1" if known.is_open else "2"
         quantities = {"t14": text(known.cum_qty), "t151": text(known.leaves_qty)}
         fields["t37"] = known.broker_order_id
@@ -249,11 +277,17 @@ class FixVenue(Application):
 
     async def _report(self, _: str, reports: Sequence[BrokerReport]) -> None:
         for report in reports:
-            assert isinstance(report, ExecutionReport)
+            if isinstance(report, CancelReject):
+                await self._reject_request(report.cl_ord_id, report.orig_cl_ord_id, "0")
+                continue
             exec_type, status = CODES[report.exec_type]
-            order = self._orders[report.cl_ord_id]
+            first = order_id_of(report.cl_ord_id)
+            order = self._orders[first]
+            before = self._names.get(first, first)
+            if report.exec_type is ExecType.REPLACED:
+                self._names[first] = report.cl_ord_id
             fields = {
-                "t11": report.cl_ord_id,
+                "t11": self._names.get(first, first),
                 "t17": report.exec_id,
                 "t37": report.broker_order_id,
                 "t55": order.symbol,
@@ -265,8 +299,14 @@ class FixVenue(Application):
                 fields["t19"] = report.exec_ref_id
             if report.exec_type in (ExecType.TRADE, ExecType.TRADE_CORRECT):
                 fields |= {"t32": text(report.last_qty), "t31": text(report.last_px or Decimal(0))}
-            if report.exec_type is ExecType.CANCELED and report.cl_ord_id in self._cancels:
-                fields |= {"t11": self._cancels[report.cl_ord_id], "t41": report.cl_ord_id}
+            if report.exec_type is ExecType.CANCELED and first in self._cancels:
+                fields |= {"t11": self._cancels[first], "t41": before}
+            if report.exec_type is ExecType.REPLACED:
+                fields["t41"] = before
+                if self.states_terms:
+                    assert report.order_qty is not None
+                    assert report.price is not None
+                    fields |= {"t38": text(report.order_qty), "t44": text(report.price)}
             if self.version == "FIX.4.2":
                 exec_type, fields["t20"] = IN_FIX_42.get(report.exec_type, (exec_type, "0"))
             await self.say(**{**fields, "t150": exec_type, "t39": status})

@@ -15,18 +15,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 
+from fixcore.message.message import Message
+
 from trade_engine.brokers.base import ReportDelivery
 from trade_engine.brokers.fix_config import FixConfig
-from trade_engine.brokers.fix_link import FixLink
-from trade_engine.brokers.fix_messages import new_order_single
+from trade_engine.brokers.fix_link import RESTATING, FixLink
+from trade_engine.brokers.fix_messages import new_order_single, order_cancel_replace_request
 from trade_engine.brokers.fix_reports import StatusAnswer
 from trade_engine.brokers.fix_store import SentOrder, terms_of
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO
-from trade_engine.domain.order import ApprovedOrder, Order
-from trade_engine.domain.replacement import ApprovedReplacement
+from trade_engine.domain.order import ApprovedOrder, Order, order_id_of
+from trade_engine.domain.replacement import ApprovedReplacement, Replacement
 from trade_engine.execution.observer import UNOBSERVED, Observer
 from trade_engine.execution.ports import BrokerOrder, Delivery, ReportSink
 
@@ -43,7 +45,6 @@ class FixBroker:
     """The adapter of one FIX session; see `base` for what it promises."""
 
     remembers_all = True  # see above: absent from `query` is proof
-    can_replace = False
 
     def __init__(self, config: FixConfig, *, clock: Clock, observer: Observer = UNOBSERVED) -> None:
         self.name = config.name
@@ -53,6 +54,7 @@ class FixBroker:
         self._sink: ReportSink | None = None
         self._link: FixLink | None = None
         self.is_live = config.is_live
+        self.can_replace = config.can_replace
         self._connections = 0
         self._open: dict[str, asyncio.Task[None]] = {}
         self._lock = asyncio.Lock()
@@ -161,13 +163,17 @@ class FixBroker:
 
     async def _send_one(self, link: FixLink, order: Order) -> Delivery:
         link.about_to_send(order)
+        message = new_order_single(self._config, order, self._clock())
+        return await self._hand_over(link, message, f"order {order.order_id}")
+
+    async def _hand_over(self, link: FixLink, message: Message, what: str) -> Delivery:
         try:
-            await link.session.send(new_order_single(self._config, order, self._clock()))
+            await link.session.send(message)
         except StoreUnavailable as error:
-            _log.warning("FIX %s: order %s waits: %s", self.name, order.order_id, error.message)
+            _log.warning("FIX %s: %s waits: %s", self.name, what, error.message)
             return Delivery.NOT_SENT
         except Exception as error:  # noqa: BLE001  # stored or not, written or not: ask
-            _log.warning("FIX %s: order %s is in doubt: %r", self.name, order.order_id, error)
+            _log.warning("FIX %s: %s is in doubt: %r", self.name, what, error)
             return Delivery.IN_DOUBT
         return Delivery.SENT
 
@@ -189,8 +195,25 @@ class FixBroker:
         return Delivery.SENT
 
     async def replace(self, asked: Sequence[ApprovedReplacement]) -> list[Delivery]:
-        """Not sent: signals for orders of these venues add."""
-        return [Delivery.NOT_SENT] * len(asked)
+        """Ask for new terms of orders of one account: stored, then written, one by one."""
+        return [await self._replace_one(each) for each in asked]
+
+    async def _replace_one(self, asked: Replacement) -> Delivery:
+        account_id, cl_ord_id = asked.order.account_id, asked.terms.cl_ord_id
+        link = self._link_of(account_id)
+        if link is None or not self.can_replace:
+            return Delivery.NOT_SENT
+        try:
+            sent = await asyncio.to_thread(link.store.find_requests, account_id, [cl_ord_id])
+        except Exception as error:  # noqa: BLE001  # nothing was handed over
+            _log.warning("FIX %s: its store does not answer: %r", self.name, error)
+            return Delivery.NOT_SENT
+        before = sent.get(cl_ord_id)
+        if before is not None and not before.withheld:
+            return Delivery.SENT if before.asks_for(asked) else Delivery.IN_DOUBT
+        link.about_to_replace(asked)
+        message = order_cancel_replace_request(self._config, asked, self._clock())
+        return await self._hand_over(link, message, f"request {cl_ord_id}")
 
     async def query(self, account_id: str, cl_ord_ids: Sequence[str]) -> dict[str, BrokerOrder]:
         """What the venue and the store know of these orders; an absent one never arrived.
@@ -199,10 +222,32 @@ class FixBroker:
             StoreUnavailable: the session is away, or the venue does not answer.
         """
         link = self._used(account_id)
-        if not await asyncio.to_thread(link.store.find_orders, account_id, cl_ord_ids):
+        order_ids = list(dict.fromkeys(map(order_id_of, cl_ord_ids)))
+        if not await asyncio.to_thread(link.store.find_orders, account_id, order_ids):
             return {}
         await link.session.round_trip()
-        found = await asyncio.to_thread(link.store.find_orders, account_id, cl_ord_ids)
+        orders = await self._orders(link, account_id, order_ids)
+        requests = await asyncio.to_thread(link.store.find_requests, account_id, cl_ord_ids)
+        for each in requests.values():
+            order = orders.get(each.order_id)
+            is_open = order is not None and order.is_open
+            if is_open and each.era != link.store.era and not each.answered:
+                raise StoreUnavailable(
+                    f"request {each.cl_ord_id} was sent before the sequence numbers were reset, "
+                    f"and {self.name} has not answered it: settle it by hand"
+                )
+        arrived = {each for each, request in requests.items() if not request.withheld}
+        return {
+            each: orders[order_id_of(each)]
+            for each in cl_ord_ids
+            if order_id_of(each) in orders and (each in orders or each in arrived)
+        }
+
+    async def _orders(
+        self, link: FixLink, account_id: str, order_ids: Sequence[str]
+    ) -> dict[str, BrokerOrder]:
+        """What the venue and the store know of orders; everything sent has been read there."""
+        found = await asyncio.to_thread(link.store.find_orders, account_id, order_ids)
         arrived = {each: order for each, order in found.items() if not order.withheld}
         reports = {each: await asyncio.to_thread(link.reports_of, each) for each in arrived}
         unsettled = [order for each, order in arrived.items() if not _is_closed(reports[each])]
@@ -253,7 +298,7 @@ def _as_seen(
     """The venue's own words where it answered, else what its reports add up to."""
     broker_order_id = next((each.broker_order_id for each in reports if each.broker_order_id), "")
     cum_qty = _cum_qty(reports)
-    leaves_qty = Decimal(order.terms["order_qty"]) - cum_qty
+    leaves_qty = _order_qty(order, reports) - cum_qty
     is_open = leaves_qty > 0 and not _is_closed(reports)
     if answer is not None and answer.known and answer.broker_order_id:
         broker_order_id, cum_qty = answer.broker_order_id, answer.cum_qty
@@ -268,6 +313,16 @@ def _as_seen(
         is_open=is_open,
         reports=reports,
     )
+
+
+def _order_qty(order: SentOrder, reports: Sequence[ExecutionReport]) -> Decimal:
+    """As it was sent, or as the venue replaced or restated it last."""
+    stated = [
+        each.order_qty
+        for each in reports
+        if each.exec_type in RESTATING and each.order_qty is not None
+    ]
+    return stated[-1] if stated else Decimal(order.terms["order_qty"])
 
 
 def _cum_qty(reports: Sequence[ExecutionReport]) -> Decimal:

@@ -20,6 +20,7 @@ class FixConfig:
     username, password: for the Logon; they are in no log and in no repr.
     accounts: FIX Account(1) by account_id; an account without one sends none.
     order_status: whether the venue answers OrderStatusRequest; one that rejects it is remembered.
+    can_replace: whether the venue takes OrderCancelReplaceRequest.
     tls_ca_file: whom to trust; None takes the system's authorities.
     is_live: real capital; its accounts start HALTED.
     """
@@ -36,6 +37,7 @@ class FixConfig:
     accounts: Mapping[str, str] = field(default_factory=dict)
     heartbeat_s: int = 30
     order_status: bool = True
+    can_replace: bool = False
     tls: bool = False
     tls_ca_file: Path | None = None
     tls_cert_file: Path | None = None

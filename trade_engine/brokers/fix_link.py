@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from fixcore.message.message import Message
 
@@ -18,6 +19,7 @@ from trade_engine.brokers import fix_fields as tag
 from trade_engine.brokers.base import RETRY_S_MAX, ReportDelivery
 from trade_engine.brokers.fix_config import FixConfig
 from trade_engine.brokers.fix_messages import (
+    Accepted,
     order_cancel_request,
     order_status_request,
     request_id_of,
@@ -37,6 +39,7 @@ from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.order import Order, order_id_of
+from trade_engine.domain.replacement import Replacement, is_replacement
 from trade_engine.domain.signal import Side
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 
@@ -47,6 +50,7 @@ SEEN_MAX = 100_000
 CANCEL_AGAIN_S = 5.0
 """A venue is not asked again sooner to cancel the same order."""
 ENDS = frozenset({ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED})
+RESTATING = frozenset({ExecType.REPLACED, ExecType.RESTATED})
 LAG_MAX = 100
 """So far the file may be behind what was read when nothing waits to be booked."""
 
@@ -79,6 +83,12 @@ class FixLink:
         self._observer = observer
         self._known = {each.cl_ord_id: _known(each) for each in self.store.all_orders()}
         self._seen = {_name(each): _terms(each) for each in self.store.last_reports(SEEN_MAX)}
+        unanswered = self.store.unanswered_requests()
+        self._asked = {each.cl_ord_id: (each.order_qty, each.price) for each in unanswered}
+        self._names: dict[str, str] = {}
+        self._quantities: dict[str, Decimal] = {}
+        for each in self.store.replaced():
+            self._note_terms(each)
         self._unbooked: dict[int, _Unbooked] = {}
         self._number = 0
         self._deliveries: dict[str, ReportDelivery] = {}
@@ -138,6 +148,18 @@ class FixLink:
         )
         self.store.expect(order)
 
+    def about_to_replace(self, asked: Replacement) -> None:
+        """Know a request to replace before its answer can come."""
+        self._asked[asked.terms.cl_ord_id] = (asked.terms.order_qty, asked.terms.price)
+        self.store.expect_request(asked)
+
+    def accepted(self, order: Order) -> Accepted:
+        """What the venue calls an order now, and its OrderQty there."""
+        return Accepted(
+            self._names.get(order.cl_ord_id, order.cl_ord_id),
+            self._quantities.get(order.cl_ord_id, order.order_qty),
+        )
+
     async def cancel(self, order: Order) -> None:
         """Ask to cancel, unless that was asked a moment ago."""
         now = asyncio.get_running_loop().time()
@@ -149,7 +171,9 @@ class FixLink:
         self._canceling[order.cl_ord_id] = now
         try:
             await self.session.send(
-                order_cancel_request(self._config, order, request_id, self._clock())
+                order_cancel_request(
+                    self._config, order, self.accepted(order), request_id, self._clock()
+                )
             )
         except BaseException:
             self._canceling.pop(order.cl_ord_id, None)
@@ -170,7 +194,8 @@ class FixLink:
             async with asyncio.timeout(ANSWER_S):
                 for cl_ord_id, order in asked.items():
                     side = Side(order.terms["side"])
-                    message = order_status_request(cl_ord_id, order.terms["symbol"], side)
+                    name = self._names.get(cl_ord_id, cl_ord_id)
+                    message = order_status_request(name, order.terms["symbol"], side)
                     await self.session.send(message)
                 found = await asyncio.gather(*answers.values())
         except (OSError, TimeoutError) as error:
@@ -202,7 +227,8 @@ class FixLink:
                 self._on_execution_report(message)
             case tag.ORDER_CANCEL_REJECT:
                 refusal = read_cancel_reject(message, self._known)
-                self._canceling.pop(refusal.orig_cl_ord_id, None)
+                if self._asked.pop(refusal.cl_ord_id, None) is None:
+                    self._canceling.pop(refusal.orig_cl_ord_id, None)
                 self._deliver(message, refusal, refusal.orig_cl_ord_id)
             case tag.REJECT | tag.BUSINESS_MESSAGE_REJECT:
                 self._on_reject(message)
@@ -215,7 +241,21 @@ class FixLink:
         if isinstance(read, StatusAnswer):
             self._answer(read.order_id, read)
         elif not self._is_repeated(read):
-            self._deliver(message, read, read.cl_ord_id)
+            self._note_terms(read)
+            self._deliver(message, read, order_id_of(read.cl_ord_id))
+
+    def _note_terms(self, report: ExecutionReport) -> None:
+        """Learn new terms; a venue that took a request and says no more took it as it was."""
+        if report.exec_type not in RESTATING:
+            return
+        order_id = order_id_of(report.cl_ord_id)
+        if report.exec_type is ExecType.REPLACED and is_replacement(report.cl_ord_id):
+            self._names[order_id] = report.cl_ord_id
+            order_qty, price = self._asked.pop(report.cl_ord_id, (None, None))
+            report.order_qty = order_qty if report.order_qty is None else report.order_qty
+            report.price = price if report.price is None else report.price
+        if report.order_qty is not None:
+            self._quantities[order_id] = report.order_qty
 
     def _on_reject(self, message: Message) -> None:
         """The venue did not process a message of ours: what it asked for is refused by that."""
@@ -224,12 +264,19 @@ class FixLink:
         about = message.get(tag.REF_MSG_TYPE)
         request = self.store.request_sent_as(ref_seq)
         order_id = self.store.order_sent_as(ref_seq)
+        replacement = self.store.replacement_sent_as(ref_seq)
+        named = message.get(tag.BUSINESS_REJECT_REF_ID)
         if not order_id and about == tag.NEW_ORDER_SINGLE:
-            order_id = order_id_of(message.get(tag.BUSINESS_REJECT_REF_ID))
+            order_id = order_id_of(named)
+        if not replacement and about == tag.ORDER_CANCEL_REPLACE_REQUEST:
+            replacement = named
         if order_id in self._known:
             self._reject_order(message, order_id)
+        elif order_id_of(replacement) in self._known:
+            self._asked.pop(replacement, None)
+            self._refuse(message, replacement)
         elif request.get(tag.MSG_TYPE) == tag.ORDER_CANCEL_REQUEST:
-            self._reject_cancel(message, request)
+            self._refuse(message, request[tag.CL_ORD_ID])
         elif tag.ORDER_STATUS_REQUEST in (about, request.get(tag.MSG_TYPE)):
             _log.warning("FIX %s: the venue answers no OrderStatusRequest", self._config.name)
             self._asks = False
@@ -249,10 +296,11 @@ class FixLink:
         if not self._is_repeated(report):
             self._deliver(message, report, order_id)
 
-    def _reject_cancel(self, message: Message, request: dict[int, str]) -> None:
-        order_id = request[tag.ORIG_CL_ORD_ID]
+    def _refuse(self, message: Message, request_id: str) -> None:
+        """A request to cancel or to replace is refused."""
+        order_id = order_id_of(request_id)
         refusal = CancelReject(
-            cl_ord_id=request[tag.CL_ORD_ID],
+            cl_ord_id=request_id,
             transact_time_ns=read_time_ns(message),
             orig_cl_ord_id=order_id,
             text=message.get(tag.TEXT) or "the venue rejected the message",
@@ -327,7 +375,7 @@ class FixLink:
         waiting = [each.report for each in self._unbooked.copy().values()]
         found = {_name(each): each for each in self.store.reports_of(cl_ord_id)}
         for each in waiting:
-            if isinstance(each, ExecutionReport) and each.cl_ord_id == cl_ord_id:
+            if isinstance(each, ExecutionReport) and order_id_of(each.cl_ord_id) == cl_ord_id:
                 found[_name(each)] = each
         return list(found.values())
 
@@ -354,9 +402,7 @@ class FixLink:
         taken = {number: each for number, each in self._unbooked.items() if each.taken}
         waiting = [each.seq for each in self._unbooked.values() if not each.taken]
         target = min(waiting, default=self.store.next_target_msg_seq_num())
-        reports = [
-            each.report for each in taken.values() if isinstance(each.report, ExecutionReport)
-        ]
+        reports = [each.report for each in taken.values()]
         await asyncio.shield(asyncio.to_thread(self.store.book, reports, target))
         for number in taken:
             self._unbooked.pop(number, None)

@@ -2,6 +2,9 @@
 
 An ExecID is unique for the life of its order only, and many venues count from 1 again each day. So
 an execution's name is its order's ClOrdID and its ExecID together, which is unique for ever.
+
+A report goes by its order's first ClOrdID, whatever the order is called by then; only what answers
+a request to replace keeps the request's.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from trade_engine.domain.execution import (
 )
 from trade_engine.domain.money import ZERO, parse
 from trade_engine.domain.order import OrdStatus, order_id_of
+from trade_engine.domain.replacement import is_replacement
 
 _EXEC_TYPES = {
     "0": ExecType.NEW,
@@ -80,6 +84,7 @@ _STATUSES = {
 _WITH_QUANTITIES = frozenset({ExecType.TRADE, ExecType.TRADE_CORRECT})
 _AMENDING = frozenset({ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL})
 _RESTATING = frozenset({ExecType.REPLACED, ExecType.RESTATED})
+_REPLACING = frozenset({ExecType.REPLACED, ExecType.PENDING_REPLACE})
 _OPEN_STATUSES = frozenset("0156789ADE") - {"8"}
 _REJECTED = "8"
 _UNKNOWN_ORDER = "5"  # OrdRejReason(103)
@@ -153,6 +158,9 @@ def read_execution_report(
         report.commission = _commission(message, report)
     if exec_type in _AMENDING:
         report.exec_ref_id = _exec_name(message, order_id, tag.EXEC_REF_ID)
+    if exec_type in _REPLACING and is_replacement(message.get(tag.CL_ORD_ID)):
+        report.cl_ord_id = message.get(tag.CL_ORD_ID)[:_ID_CHARS_MAX]
+        report.orig_cl_ord_id = message.get(tag.ORIG_CL_ORD_ID)[:_ID_CHARS_MAX]
     if exec_type in _RESTATING:
         report.order_qty = _optional_number(message, tag.ORDER_QTY)
         report.price = _optional_number(message, tag.PRICE)

@@ -7,8 +7,9 @@ message that the engine has not booked, however far the session has read. So a p
 between reading a fill and booking it asks the venue for that message again, and a report and the
 number that says it was taken are written in one transaction.
 
-**An order is never sent a second time by a resend.** What the venue asks for again and is an order
-is passed over by a gap fill, and noted as withheld: the market that it was approved for is gone.
+**An order, or a request to replace one, is never sent a second time by a resend.** What
+the venue asks for again and is one of these is passed over by a gap fill, and noted as withheld:
+the market that it was approved for is gone.
 The venue never read it (it asks for the first message that it lacks, and reads nothing past that),
 so the engine, which asks, is told that it never arrived, and decides anew. Cancels and questions
 are resent.
@@ -34,15 +35,18 @@ from fixcore.store.base import MessageStore
 from trade_engine.brokers import fix_fields as tag
 from trade_engine.brokers.fix_fields import (
     NEW_ORDER_SINGLE,
+    ORDER_CANCEL_REPLACE_REQUEST,
     ORDER_CANCEL_REQUEST,
     ORDER_STATUS_REQUEST,
     fields_of,
 )
+from trade_engine.brokers.fix_requests import TABLE, SentRequest, SentRequests
 from trade_engine.domain.clock import NS_PER_S, Clock
 from trade_engine.domain.errors import StoreUnavailable
-from trade_engine.domain.execution import ExecutionReport
+from trade_engine.domain.execution import BrokerReport, ExecType, ExecutionReport
 from trade_engine.domain.money import optional_text, text
-from trade_engine.domain.order import Order
+from trade_engine.domain.order import Order, order_id_of
+from trade_engine.domain.replacement import Replacement
 
 RESENT = frozenset({ORDER_CANCEL_REQUEST, ORDER_STATUS_REQUEST})
 """What is resent when the venue asks for it."""
@@ -110,6 +114,7 @@ class FixStore(MessageStore):
         self._lock = threading.Lock()
         self._closed = False
         self._due: dict[str, Order] = {}
+        self._due_requests: dict[str, Replacement] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock_file = path.with_name(path.name + ".lock").open("w")
@@ -118,7 +123,8 @@ class FixStore(MessageStore):
             self._db.isolation_level = None
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_TABLES)
+            self._db.executescript(_TABLES + TABLE)
+            self._requests = SentRequests(self._db)
             self._load()
         except BlockingIOError:
             self._lock_file.close()
@@ -141,13 +147,14 @@ class FixStore(MessageStore):
     # ---- what the library asks for ----------------------------------------------------------
 
     def get(self, begin_seq: int, end_seq: int) -> list[bytes]:
-        """What is resent of a range; an order in it is withheld from now on."""
+        """What is resent of a range; an order or a replacement in it is withheld from now on."""
         with self._lock, self._db:
             self._db.execute(
                 "UPDATE orders SET withheld = 1 WHERE era = ? AND seq BETWEEN ? AND ?"
                 " AND NOT EXISTS (SELECT 1 FROM reports WHERE order_id = cl_ord_id)",
                 (self.era, begin_seq, end_seq),
             )
+            self._requests.withhold(self.era, begin_seq, end_seq)
             rows = self._db.execute(
                 "SELECT message FROM outgoing WHERE seq BETWEEN ? AND ? ORDER BY seq",
                 (begin_seq, end_seq),
@@ -161,6 +168,9 @@ class FixStore(MessageStore):
             self._db.execute("BEGIN")
             if fields.get(tag.MSG_TYPE) == NEW_ORDER_SINGLE:
                 self._keep_order(self._due.pop(fields[tag.CL_ORD_ID]), seq_num)
+            elif fields.get(tag.MSG_TYPE) == ORDER_CANCEL_REPLACE_REQUEST:
+                asked = self._due_requests.pop(fields[tag.CL_ORD_ID])
+                self._requests.keep(asked, self.era, seq_num)
             elif fields.get(tag.MSG_TYPE) in RESENT:
                 self._db.execute(
                     "INSERT OR REPLACE INTO outgoing VALUES (?, ?)", (seq_num, message)
@@ -251,6 +261,10 @@ class FixStore(MessageStore):
         """Say of which order the next NewOrderSingle with its ClOrdID is."""
         self._due[order.cl_ord_id] = order
 
+    def expect_request(self, asked: Replacement) -> None:
+        """Say which replacement the next OrderCancelReplaceRequest with its ClOrdID asks for."""
+        self._due_requests[asked.terms.cl_ord_id] = asked
+
     def _keep_order(self, order: Order, seq: int) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, 0)",
@@ -283,28 +297,50 @@ class FixStore(MessageStore):
             ).fetchone()
         return str(row[0]) if row else ""
 
+    def find_requests(self, account_id: str, cl_ord_ids: Iterable[str]) -> dict[str, SentRequest]:
+        """Which of these requests to replace were handed to the session for an account."""
+        with self._lock:
+            return self._requests.find(account_id, cl_ord_ids)
+
+    def replacement_sent_as(self, seq: int) -> str:
+        """The ClOrdID of the request to replace that took this number in this era, or nothing."""
+        with self._lock:
+            return self._requests.sent_as(self.era, seq)
+
+    def unanswered_requests(self) -> list[SentRequest]:
+        """The requests to replace that the venue has not answered, as far as is booked."""
+        with self._lock:
+            return self._requests.unanswered()
+
     def request_sent_as(self, seq: int) -> dict[int, str]:
         """The fields of the cancel or the question that took this number; empty if none did."""
         with self._lock:
             row = self._db.execute("SELECT message FROM outgoing WHERE seq = ?", (seq,)).fetchone()
         return fields_of(bytes(row[0])) if row else {}
 
-    def book(self, reports: Sequence[ExecutionReport], next_target: int) -> None:
+    def book(self, told: Sequence[BrokerReport], next_target: int) -> None:
         """Write reports that the engine has booked, and what is now to be read first."""
+        reports = [each for each in told if isinstance(each, ExecutionReport)]
         with self._lock, self._db:
             self._db.execute("BEGIN")
             self._db.executemany(
                 "INSERT OR IGNORE INTO reports (order_id, exec_id, exec_type, report)"
                 " VALUES (?, ?, ?, ?)",
                 [
-                    (each.cl_ord_id, each.exec_id, each.exec_type.value, _written(each.to_json()))
+                    (
+                        order_id_of(each.cl_ord_id),
+                        each.exec_id,
+                        each.exec_type.value,
+                        _written(each.to_json()),
+                    )
                     for each in reports
                 ],
             )
             self._db.executemany(
                 "UPDATE orders SET withheld = 0 WHERE cl_ord_id = ? AND withheld = 1",
-                [(each.cl_ord_id,) for each in reports],
+                [(order_id_of(each.cl_ord_id),) for each in reports],
             )
+            self._requests.answer(told)
             self._put("next_target", next_target)
         self.booked_target = next_target
 
@@ -313,6 +349,15 @@ class FixStore(MessageStore):
         with self._lock:
             rows = self._db.execute(
                 "SELECT report FROM reports WHERE order_id = ? ORDER BY number", (cl_ord_id,)
+            ).fetchall()
+        return [ExecutionReport.from_json(orjson.loads(report)) for (report,) in rows]
+
+    def replaced(self) -> list[ExecutionReport]:
+        """What was replaced, as booked, in the venue's order."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT report FROM reports WHERE exec_type = ? ORDER BY number",
+                (ExecType.REPLACED.value,),
             ).fetchall()
         return [ExecutionReport.from_json(orjson.loads(report)) for (report,) in rows]
 

@@ -64,6 +64,9 @@ FIX_KEYS = {
         whole(1, HEARTBEAT_S_MAX), "how long the line may be silent, s; 30 unless set"
     ),
     "order_status": Key(switch(), "whether the venue answers OrderStatusRequest; true unless set"),
+    "can_replace": Key(
+        switch(), "whether the venue takes OrderCancelReplaceRequest; false unless set"
+    ),
     "store": Key(_path(), "the session's file; `fix/NAME.sqlite` in the data directory unless set"),
     "tls": Key(switch(), "whether the connection is TLS; false unless set"),
     "tls_ca_file": Key(_file(), "whom to trust; the system's authorities unless set"),

@@ -12,13 +12,16 @@ from tests.support.paper import NOON_NS, order
 from trade_engine.brokers import fix_fields as tag
 from trade_engine.brokers.fix_fields import fields_of, is_intact, shown
 from trade_engine.brokers.fix_messages import (
+    Accepted,
     new_order_single,
+    order_cancel_replace_request,
     order_cancel_request,
     order_status_request,
     request_id_of,
     timestamp,
 )
 from trade_engine.domain.order import TimeInForce, order_id_of
+from trade_engine.domain.replacement import Replacement, Terms
 from trade_engine.domain.signal import Side
 
 CONFIG = fix_config(Path("unused"), 1, accounts={"main": "ACC-1"})
@@ -73,9 +76,31 @@ def test_an_account_without_a_name_there_sends_none() -> None:
 
 def test_a_cancel_has_a_cl_ord_id_of_its_own() -> None:
     request_id = request_id_of("o-1", 12)
-    message = order_cancel_request(CONFIG, order("o-1"), request_id, NOON_NS)
-    assert (message[tag.ORIG_CL_ORD_ID], message[tag.CL_ORD_ID]) == ("o-1", request_id)
+    accepted = Accepted("o-1.r7", Decimal(60))
+    message = order_cancel_request(CONFIG, order("o-1"), accepted, request_id, NOON_NS)
+    assert (message[tag.ORIG_CL_ORD_ID], message[tag.CL_ORD_ID]) == ("o-1.r7", request_id)
+    assert message[tag.ORDER_QTY] == "60"
     assert order_id_of(request_id) == "o-1" != request_id
+
+
+def test_a_replacement_states_the_whole_quantity_and_its_price() -> None:
+    terms = Terms("o-1", "o-1.r9", Decimal(60), Decimal("99.50"))
+    asked = Replacement(order("o-1"), terms, "o-1.r7")
+    message = order_cancel_replace_request(CONFIG, asked, NOON_NS)
+    assert message.msg_type == "G"
+    assert message.body == {
+        tag.ORIG_CL_ORD_ID: "o-1.r7",
+        tag.CL_ORD_ID: "o-1.r9",
+        tag.ACCOUNT: "ACC-1",
+        tag.HANDL_INST: "1",
+        tag.SYMBOL: "AAPL",
+        tag.SIDE: "1",
+        tag.TRANSACT_TIME: "20241004-12:00:00.000",
+        tag.ORDER_QTY: "60",
+        tag.ORD_TYPE: "2",
+        tag.PRICE: "99.5",
+        tag.TIME_IN_FORCE: "1",
+    }
 
 
 def test_a_question_names_symbol_and_side() -> None:
