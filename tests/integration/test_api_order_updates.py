@@ -17,8 +17,9 @@ from tests.support.api_server import QUICK, Serving, a_signal, serving, told, un
 from tests.support.memory_engine import START_NS, MemoryEngine, approved, filled
 from trade_engine.api.order_updates import HubSettings
 from trade_engine.domain.errors import StoreUnavailable
+from trade_engine.domain.execution import CancelReject
 from trade_engine.domain.journal import EntryKind
-from trade_engine.domain.order import DeliveryState, Order
+from trade_engine.domain.order import DeliveryState, Order, OrdStatus
 from trade_engine.domain.signal import Side, Signal, TimeHorizon
 from trade_engine.v1 import order_pb2
 from trade_engine.v1 import signal_service_pb2 as pb
@@ -103,6 +104,31 @@ async def test_the_life_of_an_order_is_told_step_by_step(api: Serving) -> None:
         commission="1",
         transact_time=Timestamp(seconds=1_700_000_000),
     )
+
+
+async def test_a_refused_cancel_is_told_live_and_to_whoever_comes_later(api: Serving) -> None:
+    record = api.engine.record
+    order = await submit(api, "s-1")
+    call = follow(api, after=1)
+    order.cancel_requested, order.ord_status = True, OrdStatus.PENDING_CANCEL
+    record.put_order(EntryKind.CANCEL_REQUESTED, order)
+    order.cancel_requested, order.ord_status = False, OrdStatus.NEW
+    order.text = "too late to cancel"
+    reject = CancelReject(order.order_id, START_NS, text=order.text).to_json()
+    order.last_sequence = len(record.journal) + 1
+    record.append(EntryKind.CANCEL_REJECTED, {"order": order.to_json(), "reject": reject})
+
+    asked, refused = await updates(call, 2)
+    [again] = await updates(follow(api, after=asked.sequence, symbol=order.symbol), 1)
+
+    assert asked.kind == order_pb2.UPDATE_KIND_CANCEL_REQUESTED
+    assert (refused.sequence, refused.kind) == (3, order_pb2.UPDATE_KIND_CANCEL_REJECTED)
+    assert (refused.order.ord_status, refused.order.text) == (
+        order_pb2.ORD_STATUS_NEW,
+        "too late to cancel",
+    )
+    assert not refused.HasField("execution_report")
+    assert again == refused
 
 
 async def test_a_decision_without_an_order_is_no_update(api: Serving) -> None:

@@ -20,13 +20,15 @@ from tests.support.trading import (
     signal,
     until_quiet,
 )
+from trade_engine.api.update_batch import update_of
 from trade_engine.domain.decision import Reason
 from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
-from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.journal import ORDER_KINDS, EntryKind
 from trade_engine.domain.order import Order, OrdStatus, order_id_for
 from trade_engine.domain.position import Position
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind
 from trade_engine.execution.commands import ClearCommand, ResumeCommand
+from trade_engine.v1 import order_pb2
 from trade_engine.wiring import Running
 
 pytestmark = pytest.mark.stores
@@ -52,6 +54,12 @@ async def journaled(run: Running, order_id: str, exec_id: str) -> Order:
         if (payload["report"]["exec_id"], payload["order"]["order_id"]) == (exec_id, order_id)
     ]
     return Order.from_json(payload["order"])
+
+
+async def updates(run: Running) -> list[order_pb2.OrderUpdate]:
+    """What the order stream tells of the account, from its beginning."""
+    entries = await run.engine.queries.entries(ACCOUNT, 0, 1000, ORDER_KINDS)
+    return [update for each in entries if (update := update_of(each)) is not None]
 
 
 async def held(run: Running) -> Position:
@@ -134,9 +142,19 @@ async def test_a_refused_cancel_is_told_and_the_order_stands(
         await tell(run, refusal, refusal)
         after = await recorded(run, order_id)
         assert (after.ord_status, after.text) == (OrdStatus.NEW, "too late to cancel")
-        entries = await run.engine.queries.entries(ACCOUNT, 0, 100)
-        kinds = [each.kind for each in entries]
-        assert kinds.count(EntryKind.CANCEL_REJECTED) == 1
+        *_, wished, refused = await updates(run)  # and the refusal that was told again is no update
+        assert (wished.kind, wished.order.ord_status) == (
+            order_pb2.UPDATE_KIND_CANCEL_REQUESTED,
+            order_pb2.ORD_STATUS_PENDING_CANCEL,
+        )
+        assert (refused.kind, refused.order.ord_status, refused.order.text) == (
+            order_pb2.UPDATE_KIND_CANCEL_REJECTED,
+            order_pb2.ORD_STATUS_NEW,
+            "too late to cancel",
+        )
+        assert (refused.order.order_id, refused.order.leaves_qty) == (order_id, "100")
+        assert refused.order.last_sequence == refused.sequence == after.last_sequence
+        assert not refused.HasField("execution_report")
         await audit(run)
 
 

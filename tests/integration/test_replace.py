@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from tests.integration.test_order_life import recorded, resting
+from tests.integration.test_order_life import recorded, resting, updates
 from tests.support.audited import audit
-from tests.support.trading import ACCOUNT, eventually, quote, replicas, rulebook, signal
+from tests.support.trading import (
+    ACCOUNT,
+    SYMBOLS,
+    eventually,
+    quote,
+    replicas,
+    rulebook,
+    signal,
+)
 from trade_engine.domain.decision import Decision, Outcome, Reason
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.order import Order, OrdStatus, WorkingOrders
 from trade_engine.domain.replacement import ApprovedReplacement
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
+from trade_engine.execution import doubts, order_router, replace_sender
 from trade_engine.execution.commands import HaltCommand
-from trade_engine.execution.ports import Broker, Delivery
-from trade_engine.wiring import Running
+from trade_engine.execution.observer import Alert, Observer
+from trade_engine.execution.ports import Broker, BrokerOrder, Delivery
+from trade_engine.v1 import order_pb2
+from trade_engine.wiring import Plan, Running, running
 
 pytestmark = pytest.mark.stores
 
 D = Decimal
 WAIT = "AAPL"
+
+
+class Alerts(Observer):
+    def __init__(self) -> None:
+        self.raised: list[Alert] = []
+
+    def alerted(self, alert: Alert) -> None:
+        self.raised.append(alert)
 
 
 def replacing(**limits: int) -> Rulebook:
@@ -143,6 +163,46 @@ async def test_a_request_without_a_clear_answer_is_asked_about(
         await audit(one)
 
 
+async def test_a_broker_that_takes_a_request_and_says_no_more_is_asked_and_alerted_on(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replace_sender, "REPORT_WAIT_S", 0.1)
+    monkeypatch.setattr(doubts, "ALERT_AFTER_S", 0.3)
+    monkeypatch.setattr(order_router, "LOOK_EVERY_S", 0.1)
+    seen = Alerts()
+    plan = Plan(database_url, redis_url, replacing(), "replica-0", observer=seen)
+    async with running(plan) as one:
+        await one.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+        order_id = await resting(one, 15_000)
+        paper, held = broker(one), list[ApprovedReplacement]()
+        replace_, query = paper.replace, paper.query
+        asked = 0
+
+        async def take(requests: list[ApprovedReplacement]) -> list[Delivery]:
+            held.extend(requests)
+            return [Delivery.SENT] * len(requests)
+
+        async def told(account_id: str, names: Sequence[str]) -> dict[str, BrokerOrder]:
+            nonlocal asked
+            known = await query(account_id, [order_id])
+            asked += sum(each.terms.cl_ord_id in names for each in held)
+            return dict.fromkeys(names, known[order_id])
+
+        paper.replace, paper.query = take, told  # type: ignore[method-assign,assignment]
+        await wish(one, 30_000)
+        await eventually(lambda: Alert.ORDER_IN_DOUBT in seen.raised)
+        before = asked
+        await eventually(lambda: asked > before + 1)
+        order = await recorded(one, order_id)
+        assert (order.order_qty, order.working_qty) == (100, 200), "the worst case is held"
+        assert len(held) == 1, "nothing is sent again"
+        assert seen.raised.count(Alert.ORDER_IN_DOUBT) == 1
+        paper.query = query  # type: ignore[method-assign]
+        await replace_(held)
+        await works_for(one, order_id, 200)
+        await audit(one)
+
+
 async def test_too_late_to_replace_leaves_the_old_terms(database_url: str, redis_url: str) -> None:
     async with replicas(1, database_url, redis_url, replacing()) as [one]:
         order_id = await resting(one, 15_000)
@@ -165,6 +225,8 @@ async def test_too_late_to_replace_leaves_the_old_terms(database_url: str, redis
         await eventually(over)
         assert (await recorded(one, order_id)).order_qty == 100
         assert EntryKind.REPLACE_REJECTED in await kinds(one)
+        told = await updates(one)
+        assert order_pb2.UPDATE_KIND_REPLACE_REJECTED in [each.kind for each in told]
         [position] = await one.engine.queries.list_positions(ACCOUNT, "", "", None, 10)
         assert position.quantity == 100
         await audit(one)

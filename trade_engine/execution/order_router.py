@@ -44,7 +44,7 @@ from trade_engine.execution.ports import (
     RecordStore,
 )
 from trade_engine.execution.reconcile import Reconciler
-from trade_engine.execution.replace_sender import ReplaceSender
+from trade_engine.execution.replace_sender import ReplaceSender, asked_under
 from trade_engine.execution.requests import (
     CloseUnknownRequest,
     DeliveryRequest,
@@ -108,7 +108,9 @@ class OrderRouter:
         self._cancels: dict[str, Order] = {}
         self._sending: set[str] = set()
         self._orders_out = OrdersOut(broker, record)
-        self._replaces = ReplaceSender(gate, broker, self._send_replacements, lambda: self.claim)
+        self._replaces = ReplaceSender(
+            gate, broker, self._send_replacements, lambda: self.claim, uptime
+        )
         self._doubts = Doubts()
         self._halt = halt
         self._handed: dict[str, float] = {}
@@ -289,7 +291,7 @@ class OrderRouter:
     async def _step(self) -> None:
         """Do all that is there to do now; nothing is sent that was not reconciled before."""
         await self._hand_over_ready()
-        now = asyncio.get_running_loop().time()
+        now = self._uptime()
         if self._look_due or now - self._looked_at > LOOK_EVERY_S:
             self._look_due, self._looked_at = False, now
             await self._look_through()
@@ -327,7 +329,7 @@ class OrderRouter:
             deliveries = await self._send(orders)
             for delivery, count in Counter(deliveries).items():
                 self._observer.handed_over(delivery, count)
-            now = asyncio.get_running_loop().time()
+            now = self._uptime()
             self._handed.update((order.order_id, now) for order in orders)
             await self._settle(orders, deliveries)
             if self._may_have_run_out():
@@ -415,7 +417,7 @@ class OrderRouter:
             self.account_id,
             Counter(each.delivery for each in orders if each.delivery is not DeliveryState.SENT),
         )
-        now = asyncio.get_running_loop().time()
+        now = self._uptime()
         unclear = []
         for order in orders:
             order_id = order.order_id
@@ -427,27 +429,33 @@ class OrderRouter:
                     unclear.append(order)
             if order.cancel_requested and order.delivery is not DeliveryState.QUEUED:
                 self._cancels[order_id] = order
-        doubts = self._replaces.note(orders, now)
+        for order, seconds in self._replaces.note(orders):
+            self._alert_doubt(order, asked_under(order), seconds)
         known = {order.order_id for order in orders}
         self._handed = {each: at for each, at in self._handed.items() if each in known}
-        for order, seconds in [*self._doubts.note(unclear, now), *doubts]:
-            raise_alert(
-                self._observer,
-                Alert.ORDER_IN_DOUBT,
-                account_id=self.account_id,
-                order_id=order.order_id,
-                seconds=round(seconds),
-            )
+        for order, seconds in self._doubts.note(unclear, now):
+            self._alert_doubt(order, order.cl_ord_id, seconds)
         if unclear:
             await self._ask_about(unclear)
         await self._replaces.ask_about_unclear()
+
+    def _alert_doubt(self, order: Order, cl_ord_id: str, seconds: float) -> None:
+        """Of the order, or of the request to replace it, under its own ClOrdID."""
+        raise_alert(
+            self._observer,
+            Alert.ORDER_IN_DOUBT,
+            account_id=self.account_id,
+            order_id=order.order_id,
+            cl_ord_id=cl_ord_id,
+            seconds=round(seconds),
+        )
 
     async def _ask_about(self, orders: Sequence[Order]) -> None:
         """Ask the broker by ClOrdID; what it says is booked, what it never saw may be sent."""
         known = await self._broker.query(self.account_id, [order.cl_ord_id for order in orders])
         outcomes: dict[str, tuple[DeliveryState, str]] = {}
         never_seen = []
-        now = asyncio.get_running_loop().time()
+        now = self._uptime()
         for order in orders:
             found = known.get(order.cl_ord_id)
             if found is not None:

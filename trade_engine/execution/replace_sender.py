@@ -2,12 +2,16 @@
 
 The intent is committed before the broker is spoken to. An answer that is unclear is IN_DOUBT, holds
 its reservation, and is asked about by the request's own ClOrdID; nothing unclear is sent again.
+
+Having a request is no answer to it: until the broker took the new terms or refused them, nobody
+knows on which ones the order works. So a request that the broker has, and says no more of, is asked
+about as well, and alerted on after the same bound. Not finding it any more proves nothing then.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from trade_engine.domain.order import DeliveryState, Order
@@ -21,7 +25,7 @@ from trade_engine.execution.requests import (
 )
 
 REPORT_WAIT_S = 5.0
-"""How long a broker that has a request may take to answer it before it is asked."""
+"""How long a broker that has a request may take to answer before it is asked, and asked again."""
 
 
 class ReplaceSender:
@@ -33,16 +37,22 @@ class ReplaceSender:
         broker: Broker,
         hand_over: Callable[[Sequence[Order]], Awaitable[list[Delivery]]],
         claim: Callable[[], Fence | None],
+        uptime: Callable[[], float],
     ) -> None:
-        """hand_over gives the open requests of orders to the broker, past the last look."""
+        """hand_over gives the open requests of orders to the broker, past the last look.
+
+        uptime is in seconds, and never set back.
+        """
         self._gate = gate
         self._broker = broker
         self._hand_over = hand_over
         self._claim = claim
+        self._uptime = uptime
         self._queued: dict[str, None] = {}
         self._sending: set[str] = set()
         self._handed: dict[str, float] = {}
-        self._unclear: list[Order] = []
+        self._asked: dict[str, float] = {}
+        self._to_ask: list[Order] = []
         self._doubts = Doubts()
 
     @property
@@ -54,11 +64,13 @@ class ReplaceSender:
         """The lease is gone."""
         self._queued.clear()
         self._handed.clear()
+        self._asked.clear()
         self._doubts.forget()
 
-    def note(self, orders: Sequence[Order], now: float) -> list[tuple[Order, float]]:
+    def note(self, orders: Sequence[Order]) -> list[tuple[Order, float]]:
         """Take what a look through the open orders found; answers with doubts to alert on."""
-        self._unclear = []
+        now = self._uptime()
+        unclear = []
         known = set()
         for order in orders:
             asked = order.replacement
@@ -68,15 +80,16 @@ class ReplaceSender:
             known.add(cl_ord_id)
             if asked["delivery"] == DeliveryState.QUEUED:
                 self._queued[order.order_id] = None
-            elif self._is_unclear(cl_ord_id, asked["delivery"], now):
-                self._unclear.append(order)
+            elif cl_ord_id not in self._sending and _is_past(self._handed, cl_ord_id, now):
+                unclear.append(order)
+        self._to_ask = [
+            order
+            for order in unclear
+            if not _is_with_broker(order) or _is_past(self._asked, asked_under(order), now)
+        ]
         self._handed = {each: at for each, at in self._handed.items() if each in known}
-        return self._doubts.note(self._unclear, now)
-
-    def _is_unclear(self, cl_ord_id: str, delivery: str, now: float) -> bool:
-        """Whether to ask about it: nobody has it in hand, and the broker had its time to answer."""
-        waited = now - self._handed.get(cl_ord_id, -REPORT_WAIT_S) > REPORT_WAIT_S
-        return delivery != DeliveryState.SENT and cl_ord_id not in self._sending and waited
+        self._asked = {each: at for each, at in self._asked.items() if each in known}
+        return self._doubts.note(unclear, now)
 
     async def send_queued(self) -> None:
         """Commit the intent to send what is queued, send it, and record what is not proven."""
@@ -92,11 +105,11 @@ class ReplaceSender:
             await self._send(cleared)
 
     async def _send(self, orders: Sequence[Order]) -> None:
-        names = [_asked_under(order) for order in orders]
+        names = [asked_under(order) for order in orders]
         self._sending.update(names)
         try:
             deliveries = await self._hand_over(orders)
-            now = asyncio.get_running_loop().time()
+            now = self._uptime()
             outcomes: dict[str, DeliveryState | None] = {}
             for cl_ord_id, delivery in zip(names, deliveries, strict=True):
                 if delivery is Delivery.SENT:
@@ -111,18 +124,21 @@ class ReplaceSender:
 
     async def ask_about_unclear(self) -> None:
         """Ask the broker by ClOrdID; what it never saw may be sent, or never arrived."""
-        unclear, self._unclear = self._unclear, []
-        if not unclear:
+        to_ask, self._to_ask = self._to_ask, []
+        if not to_ask:
             return
-        names = {_asked_under(order): order for order in unclear}
+        names = {asked_under(order): order for order in to_ask}
         known = await self._broker.query(self._gate.account_id, list(names))
-        now = asyncio.get_running_loop().time()
+        now = self._uptime()
         outcomes: dict[str, DeliveryState | None] = {}
         for cl_ord_id, order in names.items():
+            self._asked[cl_ord_id] = now
             found = known.get(cl_ord_id)
             if found is not None:
                 await self._book(found)
                 outcomes[cl_ord_id] = DeliveryState.SENT
+            elif _is_with_broker(order):
+                continue
             elif self._broker.remembers_all:
                 outcomes[cl_ord_id] = DeliveryState.QUEUED
             elif self._doubts.not_found(order, now):
@@ -154,9 +170,22 @@ class ReplaceSender:
             await request.answer
 
 
-def _asked_under(order: Order) -> str:
+def asked_under(order: Order) -> str:
+    """The ClOrdID of an order's open request; empty where there is none."""
     asked = order.replacement
     return asked["cl_ord_id"] if asked else ""
+
+
+def _is_with_broker(order: Order) -> bool:
+    """Whether its broker has said that it has the request."""
+    asked = order.replacement
+    return asked is not None and asked["delivery"] == DeliveryState.SENT
+
+
+def _is_past(times: Mapping[str, float], cl_ord_id: str, now: float) -> bool:
+    """Whether the broker had its time since then; so it had where nothing is known of it."""
+    at = times.get(cl_ord_id)
+    return at is None or now - at > REPORT_WAIT_S
 
 
 def _future() -> asyncio.Future[Any]:

@@ -148,13 +148,15 @@ def _why_not_sent(batch: Batch, order: Order, asked: Mapping[str, Any]) -> str:
 
 
 def settle_replacements(batch: Batch, outcomes: Mapping[str, DeliveryState | None]) -> None:
-    """Record what became of sending requests to replace, by ClOrdID; None: the order is over.
+    """Record what became of sending requests to replace, by ClOrdID; None: it never arrived.
 
-    An answer that came meanwhile has the last word.
+    An answer that came meanwhile has the last word: it arrived, then.
     """
     for order in list(batch.state.orders.values()):
         asked = order.replacement
         if asked is None or asked["cl_ord_id"] not in outcomes:
+            continue
+        if asked["delivery"] == DeliveryState.SENT:
             continue
         batch.acts_as_sender = True
         delivery = outcomes[asked["cl_ord_id"]]
@@ -162,7 +164,7 @@ def settle_replacements(batch: Batch, outcomes: Mapping[str, DeliveryState | Non
             drop_replacement(batch, order, "the broker never took it")
         elif delivery is DeliveryState.QUEUED and order.cancel_requested:
             drop_replacement(batch, order, "canceled before it was sent")
-        elif asked["delivery"] not in (delivery, DeliveryState.SENT):
+        elif asked["delivery"] != delivery:
             _note(batch, order, asked, delivery)
 
 
