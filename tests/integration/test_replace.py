@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from tests.integration.test_order_life import recorded, resting, updates
 from tests.support.audited import audit
+from tests.support.fix import fix_config
+from tests.support.fix_venue import FixVenue
 from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
@@ -18,6 +21,7 @@ from tests.support.trading import (
     replicas,
     rulebook,
     signal,
+    until_quiet,
 )
 from trade_engine.domain.decision import Decision, Outcome, Reason
 from trade_engine.domain.journal import EntryKind
@@ -109,6 +113,33 @@ async def test_a_signal_replaces_up_and_down_and_what_is_filled_counts(
         assert await venue_leaves(one, order_id) == 70
         assert (await audit(one))["replacements"] == 2
         assert len((await one.engine.queries.open_orders(ACCOUNT))[1]) == 1
+
+
+async def test_over_fix_an_order_is_replaced_and_its_fills_are_booked(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    venue = FixVenue()
+    await venue.start()
+    rules = replacing()
+    rules.accounts[ACCOUNT] = replace(rules.accounts[ACCOUNT], broker="venue")
+    session = fix_config(tmp_path / "session.sqlite", venue.port, can_replace=True)
+    plan = Plan(database_url, redis_url, rules, "replica-0", fix=[session])
+    try:
+        async with running(plan) as one:
+            await one.engine.publish_quotes([quote()])
+            order_id = await resting(one, 15_000)
+            asked = (await wish(one, 30_000)).replacement
+            assert asked is not None
+            await works_for(one, order_id, 200)
+            venue.show("149", "150", None, "30")
+            venue.show("148", "149", None, None)
+            await until_quiet(one)
+            order = await recorded(one, order_id)
+            assert (order.ord_status, order.cum_qty) == (OrdStatus.FILLED, 200)
+            assert order.chain["cl_ord_id"] == asked.cl_ord_id
+            await audit(one, "venue")
+    finally:
+        await venue.stop()
 
 
 async def test_an_order_of_which_nothing_more_is_wanted_is_canceled(

@@ -13,7 +13,7 @@ from trade_engine.portfolio.ledger import book
 from trade_engine.wiring import Running
 
 
-async def audit(run: Running) -> Counter[str]:
+async def audit(run: Running, broker: str = "paper") -> Counter[str]:
     """Walk the journal, hold the tables against it, decide everything again: no fault."""
     verification, replay = Verification(ACCOUNT, book), Replay(decide_again)
     after = 0
@@ -25,8 +25,8 @@ async def audit(run: Running) -> Counter[str]:
     state = await run.record.load(ACCOUNT)
     assert state is not None
     orders = await run.engine.queries.list_orders(ACCOUNT, OrderFilter(), None, 100_000)
-    executions = await run.record.booked(ACCOUNT, "paper", sorted(verification.exec_ids("paper")))
-    verification.compare(state, orders, {("paper", exec_id) for exec_id in executions})
+    executions = await run.record.booked(ACCOUNT, broker, sorted(verification.exec_ids(broker)))
+    verification.compare(state, orders, {(broker, exec_id) for exec_id in executions})
     assert verification.findings.faults == []
     assert replay.findings.faults == []
     return verification.findings.counts
