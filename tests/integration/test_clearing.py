@@ -14,6 +14,7 @@ from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
     eventually,
+    patient_plan,
     quote,
     replicas,
     rulebook,
@@ -27,7 +28,7 @@ from trade_engine.execution.commands import ClearCommand, HaltCommand, ResumeCom
 from trade_engine.execution.ports import Commit, Committed, OrderFilter
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.requests import PostgresRequests
-from trade_engine.wiring import Plan, Running, running
+from trade_engine.wiring import Running, running
 
 pytestmark = pytest.mark.stores
 
@@ -206,7 +207,7 @@ async def test_a_batch_that_lost_the_race_looks_up_on_the_connection_of_its_lock
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where each that holds a lock waited for another connection, none would be left for any."""
-    plan = Plan(database_url, redis_url, rulebook(), "replica-0", database_pool_size=4)
+    plan = patient_plan(database_url, redis_url, rulebook(), "replica-0", database_pool_size=4)
     async with running(plan) as run:
         await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
         await invested(run)

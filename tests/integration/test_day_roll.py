@@ -11,7 +11,16 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.trading import ACCOUNT, SYMBOLS, eventually, quote, rulebook, signal, until_quiet
+from tests.support.trading import (
+    ACCOUNT,
+    SYMBOLS,
+    eventually,
+    patient_plan,
+    quote,
+    rulebook,
+    signal,
+    until_quiet,
+)
 from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.order import OrdStatus
@@ -51,7 +60,7 @@ async def rolls(run: Running) -> list[dict[str, Any]]:
 
 
 def plan(stores: tuple[str, str], clock: Clock, calendar: Daily, replica_id: str) -> Plan:
-    return Plan(*stores, rulebook(), replica_id, clock=clock, calendars=calendar)
+    return patient_plan(*stores, rulebook(), replica_id, clock=clock, calendars=calendar)
 
 
 async def test_a_day_rolls_once_over_replicas_and_over_downtime(

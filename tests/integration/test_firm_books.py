@@ -14,6 +14,7 @@ from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
     eventually,
+    patient_plan,
     quote,
     rulebook,
     signal,
@@ -39,7 +40,7 @@ async def test_nothing_grows_without_the_firms_books(
     books = tmp_path / "books.json"
     books.write_text(json.dumps({ACCOUNT: BOOKS}))
     with portfolio_service(books) as target:
-        plan = Plan(database_url, redis_url, rulebook(), "replica-0")
+        plan = patient_plan(database_url, redis_url, rulebook(), "replica-0")
         plan.portfolio_target, plan.portfolio_age_ms_max = target, 2_500
         async with running(plan) as run:
             await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
@@ -71,7 +72,9 @@ async def says(run: Running, words: str) -> bool:
 async def test_a_service_that_is_not_there_refuses_from_the_start(
     database_url: str, redis_url: str
 ) -> None:
-    plan = Plan(database_url, redis_url, rulebook(), "replica-0", portfolio_target="127.0.0.1:1")
+    plan = patient_plan(
+        database_url, redis_url, rulebook(), "replica-0", portfolio_target="127.0.0.1:1"
+    )
     async with running(plan) as run:
         await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
         decision = await wish(run, 15_000)
@@ -88,7 +91,7 @@ async def test_what_the_books_say_otherwise_is_journaled_once_and_shown(
 
     def plan(name: str, target: str) -> Plan:
         tolerance = Tolerance(for_ns=1_000_000)
-        return Plan(
+        return patient_plan(
             database_url,
             redis_url,
             rulebook(),

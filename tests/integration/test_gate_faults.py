@@ -12,6 +12,7 @@ from tests.support.holding import stores
 from tests.support.trading import (
     ACCOUNT,
     eventually,
+    patient_plan,
     replicas,
     rulebook,
     signal,
@@ -24,7 +25,7 @@ from trade_engine.domain.limits import STRATEGY_RATE, Level, Limits, Rate
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.storage.redis.connect import RedisLink
-from trade_engine.wiring import Plan, Running, running
+from trade_engine.wiring import Running, running
 
 pytestmark = pytest.mark.stores
 
@@ -153,7 +154,7 @@ async def test_an_engine_does_not_start_without_an_instrument_that_is_held(
         await run.engine.submit(signal(15_000))
         await until_quiet(run)
     apply = OnOtherLimits.APPLY
-    plan = Plan(database_url, redis_url, without("AAPL"), "replica-0", apply)
+    plan = patient_plan(database_url, redis_url, without("AAPL"), "replica-0", apply)
     with pytest.raises(ConfigError, match=r"holds or works AAPL.*Put it back"):
         async with running(plan):
             pass

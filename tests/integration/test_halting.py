@@ -24,6 +24,7 @@ from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
     eventually,
+    patient_plan,
     quote,
     replicas,
     rulebook,
@@ -46,7 +47,7 @@ from trade_engine.execution.commands import HaltCommand, ResumeCommand
 from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.execution.ports import OrderFilter
 from trade_engine.storage.redis.connect import RedisLink
-from trade_engine.wiring import Plan, Running, running
+from trade_engine.wiring import Running, running
 
 pytestmark = pytest.mark.stores
 
@@ -301,7 +302,7 @@ async def two_with_an_account_of_its_own(
     async with AsyncExitStack() as stack:
         runs = [
             await stack.enter_async_context(
-                running(Plan(database_url, redis_url, rules, name, OnOtherLimits.APPLY))
+                running(patient_plan(database_url, redis_url, rules, name, OnOtherLimits.APPLY))
             )
             for name, rules in (("old", rulebook()), ("new", more))
         ]

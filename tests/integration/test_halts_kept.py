@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from tests.support.holding import Hold, sender_first, stores, unavailable
-from tests.support.trading import ACCOUNT, SYMBOLS, eventually, quote, replicas, rulebook, signal
+from tests.support.trading import (
+    ACCOUNT,
+    SYMBOLS,
+    eventually,
+    patient_plan,
+    quote,
+    replicas,
+    rulebook,
+    signal,
+)
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
@@ -23,7 +32,7 @@ from trade_engine.execution.controls import restore_controls
 from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.storage.redis import keys
 from trade_engine.storage.redis.connect import RedisLink
-from trade_engine.wiring import Plan, Running, running
+from trade_engine.wiring import Running, running
 
 pytestmark = pytest.mark.stores
 
@@ -147,7 +156,7 @@ async def test_a_halt_is_resumed_though_the_clock_was_set(
     database_url: str, redis_url: str, hours: int
 ) -> None:
     """By an engine that was started since, so that the stores alone know the time of the halt."""
-    plan = Plan(database_url, redis_url, rulebook(), "replica-0")
+    plan = patient_plan(database_url, redis_url, rulebook(), "replica-0")
     async with running(plan) as run:
         assert (await run.engine.halt(HALT)).drained
     plan.clock = lambda: time.time_ns() + hours * NS_PER_HOUR
@@ -171,7 +180,9 @@ async def test_a_halt_outlives_a_failover_to_a_copy_from_before_it(
         old, new = [
             await stack.enter_async_context(
                 running(
-                    Plan(database_url, redis_url, rules, name, other_limits=OnOtherLimits.APPLY)
+                    patient_plan(
+                        database_url, redis_url, rules, name, other_limits=OnOtherLimits.APPLY
+                    )
                 )
             )
             for name, rules in (("old", rulebook()), ("new", more))

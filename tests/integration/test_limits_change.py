@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.support.audited import audit
-from tests.support.trading import ACCOUNT, eventually, replicas, signal, until_quiet
+from tests.support.trading import ACCOUNT, eventually, patient_plan, replicas, signal, until_quiet
 from trade_engine.config.rulebook_text import TomlRulebooks
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import EngineError, InvalidField, InvalidFields, StoreUnavailable
@@ -312,7 +312,7 @@ async def test_an_engine_with_other_files_does_not_join(database_url: str, redis
     other = rules(limits(order_notional_max=5))
 
     def plan(otherwise: OnOtherLimits) -> Plan:
-        return Plan(database_url, redis_url, other, "replica-9", otherwise)
+        return patient_plan(database_url, redis_url, other, "replica-9", otherwise)
 
     async with replicas(1, database_url, redis_url, rules(limits())) as [run]:
         with pytest.raises(LimitsDiffer) as caught:

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from tests.support.trading import ACCOUNT, SYMBOLS, eventually, quote, rulebook, signal
+from tests.support.trading import (
+    ACCOUNT,
+    SYMBOLS,
+    eventually,
+    patient_plan,
+    quote,
+    rulebook,
+    signal,
+)
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.order import DeliveryState
@@ -61,7 +69,7 @@ class Notebook(Observer):
 
 
 def plan(database_url: str, redis_url: str, notebook: Notebook, replica: str = "r-0") -> Plan:
-    return Plan(database_url, redis_url, rulebook(), replica, observer=notebook)
+    return patient_plan(database_url, redis_url, rulebook(), replica, observer=notebook)
 
 
 def report(cl_ord_id: str, exec_id: str, exec_type: ExecType) -> ExecutionReport:

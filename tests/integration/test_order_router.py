@@ -23,6 +23,7 @@ from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
     eventually,
+    patient_plan,
     quote,
     replicas,
     rulebook,
@@ -36,7 +37,7 @@ from trade_engine.domain.trading_state import GLOBAL, TradingState
 from trade_engine.execution import order_router, report_intake, requests
 from trade_engine.execution.commands import HaltCommand
 from trade_engine.execution.ports import Delivery
-from trade_engine.wiring import Plan, Running, running
+from trade_engine.wiring import Running, running
 
 pytestmark = pytest.mark.stores
 
@@ -165,7 +166,7 @@ async def test_an_order_is_sent_within_a_minute_or_not_at_all(
     database_url: str, redis_url: str, late_s: int, status: OrdStatus
 ) -> None:
     passed_ns = 0
-    plan = Plan(
+    plan = patient_plan(
         database_url, redis_url, rulebook(), "replica-0", clock=lambda: time.time_ns() + passed_ns
     )
     async with lease_elsewhere(database_url) as given_up, running(plan) as run:

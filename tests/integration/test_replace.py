@@ -17,6 +17,7 @@ from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
     eventually,
+    patient_plan,
     quote,
     replicas,
     rulebook,
@@ -34,7 +35,7 @@ from trade_engine.execution.commands import HaltCommand
 from trade_engine.execution.observer import Alert, Observer
 from trade_engine.execution.ports import Broker, BrokerOrder, Delivery
 from trade_engine.v1 import order_pb2
-from trade_engine.wiring import Plan, Running, running
+from trade_engine.wiring import Running, running
 
 pytestmark = pytest.mark.stores
 
@@ -123,7 +124,7 @@ async def test_over_fix_an_order_is_replaced_and_its_fills_are_booked(
     rules = replacing()
     rules.accounts[ACCOUNT] = replace(rules.accounts[ACCOUNT], broker="venue")
     session = fix_config(tmp_path / "session.sqlite", venue.port, can_replace=True)
-    plan = Plan(database_url, redis_url, rules, "replica-0", fix=[session])
+    plan = patient_plan(database_url, redis_url, rules, "replica-0", fix=[session])
     try:
         async with running(plan) as one:
             await one.engine.publish_quotes([quote()])
@@ -201,7 +202,7 @@ async def test_a_broker_that_takes_a_request_and_says_no_more_is_asked_and_alert
     monkeypatch.setattr(doubts, "ALERT_AFTER_S", 0.3)
     monkeypatch.setattr(order_router, "LOOK_EVERY_S", 0.1)
     seen = Alerts()
-    plan = Plan(database_url, redis_url, replacing(), "replica-0", observer=seen)
+    plan = patient_plan(database_url, redis_url, replacing(), "replica-0", observer=seen)
     async with running(plan) as one:
         await one.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
         order_id = await resting(one, 15_000)

@@ -25,6 +25,7 @@ from tests.support.trading import (
     ACCOUNT,
     SYMBOLS,
     eventually,
+    patient_plan,
     quote,
     replicas,
     rulebook,
@@ -38,7 +39,7 @@ from trade_engine.execution import order_router
 from trade_engine.execution.ports import Committed, Delivery, Lease
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.leases import PostgresLeases
-from trade_engine.wiring import Plan, Running, running
+from trade_engine.wiring import Running, running
 
 pytestmark = pytest.mark.stores
 
@@ -77,7 +78,7 @@ async def test_a_sender_that_was_stopped_for_longer_than_its_lease_hands_nothing
 ) -> None:
     """What was approved under that lease is sent under the next one, once."""
     stopped_s = 0.0
-    plan = Plan(
+    plan = patient_plan(
         database_url,
         redis_url,
         rulebook(),
@@ -132,7 +133,7 @@ async def test_an_approval_that_is_confirmed_after_another_sender_had_it_is_not_
         acquiring = Hold(leases, "acquire")
         submitting = asyncio.create_task(old.engine.submit(signal(15_000)))
         await eventually(lambda: not sends(old))
-        plan = Plan(database_url, redis_url, rulebook(), "replica-new")
+        plan = patient_plan(database_url, redis_url, rulebook(), "replica-new")
         async with running(plan) as new:
             await eventually(lambda: sends(new))
 

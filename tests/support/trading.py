@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
+from functools import partial
 
 from tests.support.wide import each_rate, wide_limits
 from trade_engine.domain.limits import (
@@ -29,6 +30,8 @@ from trade_engine.wiring import Plan, Running, running
 
 ACCOUNT = "default"
 SYMBOLS = ("AAPL", "IBM")
+patient_plan = partial(Plan, redis_limit_s=10.0, database_limit_s=30.0)
+"""For tests in which no store is silent on purpose: on a slow machine each has its time."""
 _numbers = itertools.count(1)
 
 
@@ -108,7 +111,7 @@ async def replicas(
     async with AsyncExitStack() as stack:
         started = []
         for number in range(count):
-            plan = Plan(
+            plan = patient_plan(
                 database_url,
                 redis_url,
                 rules or rulebook(),
