@@ -18,7 +18,7 @@ from tests.workload.prefixes import violations
 from trade_engine.domain.journal import JournalEntry
 from trade_engine.storage.postgres.database import Database
 from trade_engine.storage.postgres.record import PostgresRecord
-from trade_engine.v1 import decision_pb2, market_data_service_pb2, signal_pb2
+from trade_engine.v1 import control_service_pb2, decision_pb2, market_data_service_pb2, signal_pb2
 
 TRADED = (*SYMBOLS, "SAP")
 STRATEGIES = 16
@@ -39,15 +39,23 @@ tick = 0.01
 lot = 1
 currency = "{currency}"
 asset_class = "equity"
+working_orders = "{working}"
 
 """
-    for symbol, currency in (("AAPL", "USD"), ("IBM", "USD"), ("SAP", "EUR"))
+    for symbol, currency, working in (
+        ("AAPL", "USD", "ADD"),
+        ("IBM", "USD", "REPLACE"),
+        ("SAP", "EUR", "REPLACE"),
+    )
 )
 PAIR = """[fx.EURUSD]
 age_ms_max = 3_600_000
 band_bps_max = 100
 """
 EURO = "1.25"
+RESTING = 0.3
+"""So many signals want a price that nobody gives: later ones replace their orders, or add."""
+WAITS = signal_pb2.SignalConstraints(max_slippage_bps=0)
 SLOW_VENUE = {"TRADE_ENGINE_PAPER_LATENCY_MS": "5"}
 """So that orders work for a while, and several replicas reserve at once."""
 
@@ -76,6 +84,7 @@ async def run(
             await clients[0].publish(PRICE)
             await _publish_abroad(clients[0])
             outcomes = await _submit_all(clients, signals, seed)
+            await _cancel_what_rests(clients[0])
             await clients[0].until_quiet()
     prices = {symbol: Decimal(PRICE) for symbol in TRADED} | {"EURUSD": Decimal(EURO)}
     return outcomes, list(violations(ACCOUNT, await journal(database_url), prices))
@@ -90,6 +99,12 @@ async def _publish_abroad(client: Client) -> None:
         quote.quote_time.FromNanoseconds(time.time_ns())
     answer = await client.quotes.PublishQuotes(iter([request]), timeout=5)
     assert answer.accepted_count == len(request.quotes)
+
+
+async def _cancel_what_rests(client: Client) -> None:
+    request = control_service_pb2.CancelAllOrdersRequest(reason="the end")
+    request.scope.account_id = ACCOUNT
+    await client.control.CancelAllOrders(request, timeout=30)
 
 
 async def journal(database_url: str) -> list[JournalEntry]:
@@ -119,6 +134,7 @@ async def _submit_all(clients: list[Client], signals: int, seed: int) -> Counter
                 symbol=draw.choice(TRADED),
                 side=signal_pb2.Signal.BUY if buys else signal_pb2.Signal.SELL,
                 target_exposure=float(target),
+                constraints=WAITS if draw.random() < RESTING else None,
                 timeout_s=30,
             )
             outcomes[decision_pb2.Outcome.Name(decision.outcome)] += 1

@@ -15,7 +15,8 @@ from trade_engine.domain.journal import EntryKind
 
 Payload = dict[str, Any]
 ZERO = Decimal(0)
-CLOSED = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
+ENDED = frozenset({"CANCELED", "REJECTED", "EXPIRED"})
+CLOSED = ENDED | {"FILLED"}
 AMENDMENTS = frozenset({"TRADE_CORRECT", "TRADE_CANCEL"})
 SIGN = {"BUY": 1, "SELL": -1}
 
@@ -28,7 +29,7 @@ def order_of(kind: str, payload: Payload) -> Payload | None:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """What an open order may still fill."""
+    """What an open order may still fill: on its terms, or on those asked for if that is more."""
 
     strategy_id: str
     symbol: str
@@ -50,7 +51,8 @@ class Execution:
 class Holdings:
     """Signed quantities held by (strategy, symbol); by order, what works and what is filled.
 
-    traded is this day's. executions are by order and ExecID.
+    traded is this day's. executions are by order and ExecID. asked is by order the request to
+    replace that no answer has ended: its ClOrdID, and the OrderQty that it asks for.
     """
 
     cash: Decimal = ZERO
@@ -59,6 +61,7 @@ class Holdings:
     open: dict[str, Working] = field(default_factory=dict)
     filled: dict[str, Decimal] = field(default_factory=dict)
     executions: dict[tuple[str, str], Execution] = field(default_factory=dict)
+    asked: dict[str, tuple[str, Decimal]] = field(default_factory=dict)
 
     # ---- the fold ---------------------------------------------------------------------------
 
@@ -74,12 +77,35 @@ class Holdings:
         report = payload.get("report") or {}
         if kind == EntryKind.EXECUTION and report.get("exec_type") in AMENDMENTS | {"TRADE"}:
             self._book(order, report, multipliers[order["symbol"]])
-        if order["ord_status"] in CLOSED or not Decimal(order["leaves_qty"]):
-            self.open.pop(order["order_id"], None)
-        else:
+        self._ask(kind, order, payload)
+        leaves = self._leaves(order)
+        if leaves:
             self.open[order["order_id"]] = Working(
-                order["strategy_id"], order["symbol"], order["side"], Decimal(order["leaves_qty"])
+                order["strategy_id"], order["symbol"], order["side"], leaves
             )
+        else:
+            self.open.pop(order["order_id"], None)
+
+    def _ask(self, kind: str, order: Payload, payload: Payload) -> None:
+        """Note what is asked for in the place of an order's terms, until that is answered."""
+        order_id, report = order["order_id"], payload.get("report") or {}
+        if kind == EntryKind.REPLACE_REQUESTED:
+            terms = payload["replacement"]
+            self.asked[order_id] = terms["cl_ord_id"], Decimal(terms["order_qty"])
+            return
+        taken = report.get("exec_type") == "REPLACED"
+        answers = (
+            order["ord_status"] in ENDED
+            or kind == EntryKind.REPLACE_REJECTED
+            or (taken and self.asked.get(order_id, ("",))[0] == report["cl_ord_id"])
+        )
+        if answers:
+            self.asked.pop(order_id, None)
+
+    def _leaves(self, order: Payload) -> Decimal:
+        leaves = ZERO if order["ord_status"] in CLOSED else Decimal(order["leaves_qty"])
+        _, asked = self.asked.get(order["order_id"], ("", ZERO))
+        return max(leaves, asked - Decimal(order["cum_qty"]))
 
     def _book(self, order: Payload, report: Payload, multiplier: Decimal) -> None:
         amends = report["exec_type"] in AMENDMENTS

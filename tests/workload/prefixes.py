@@ -3,6 +3,9 @@
 What is held and worked is `holdings`' fold, at prices that do not move. The journal says which
 limits are in force after each of its entries; nothing may grow beyond one. What only closes for its
 strategy, and lets nothing grow in its symbol, may pass: limits are there to stop risk from growing.
+
+New terms for an order are an approval like any other. Until they are answered the order works for
+the larger of both quantities.
 """
 
 from __future__ import annotations
@@ -60,6 +63,8 @@ class Prefix:
         elif entry.kind is EntryKind.TRADING_STATE:
             self._set_state(payload["state"])
         order = order_of(entry.kind, payload)
+        if entry.kind is EntryKind.DECISION:
+            yield from self._decided(entry.sequence, payload["decision"])
         if order is None:
             self.now.take(entry.kind, payload, {})
             return
@@ -73,12 +78,18 @@ class Prefix:
         if overtakes:
             return
         reduces = self.closes(order) and after[SYMBOL] <= before[SYMBOL]
-        if entry.kind is EntryKind.DECISION:
-            version = payload["decision"]["limits_version"]
-            if version != self.rules.version:
-                yield f"{entry.sequence}: decided by limits {version}, not {self.rules.version}"
+        approved = _approved(entry.kind, order, payload)
+        if approved is not None:
             self.past_halts += self._halted(entry.sequence, order, reduces=reduces)
-        yield from self._grown(entry, order, before, after, reduces=reduces)
+        yield from self._grown(entry, order, approved, before, after, reduces=reduces)
+
+    def _decided(self, sequence: int, decision: Payload) -> Iterator[str]:
+        """Whether what was approved was held to the limits in force."""
+        if decision["order"] is None and not decision.get("replacement"):
+            return
+        in_force = self.rules.version if self.rules is not None else "none"
+        if decision["limits_version"] != in_force:
+            yield f"{sequence}: decided by limits {decision['limits_version']}, not {in_force}"
 
     def _set_state(self, state: Payload) -> None:
         self.trading[state["scope"]] = state["state"]
@@ -116,27 +127,26 @@ class Prefix:
         self,
         entry: JournalEntry,
         order: Payload,
+        approved: Payload | None,
         before: dict[str, Decimal],
         after: dict[str, Decimal],
         *,
         reduces: bool,
     ) -> Iterator[str]:
         assert self.rules is not None
-        symbol, approved = order["symbol"], entry.kind is EntryKind.DECISION
+        symbol = order["symbol"]
         asset_class = self.rules.instruments[symbol].asset_class
         limits = self.rules.limits.in_force(
             entry.recorded_at_ns, self.account_id, order["strategy_id"], symbol, asset_class
         )
-        if approved:
-            quantity = Decimal(order["order_qty"])
-            worth = quantity * self._worst_value(order)
+        if approved is not None:
+            quantity = Decimal(approved["order_qty"])
+            worth = quantity * self._worst_value(approved)
             before = before | dict.fromkeys(OF_AN_ORDER, ZERO)
-            after = after | {
-                "order_quantity_max": quantity,
-                "order_notional_max": worth,
-                "turnover_day_max": before["turnover_day_max"] + worth,
-            }
-        for name in HELD_TO if approved else EXPOSURES:
+            after = after | {"order_quantity_max": quantity, "order_notional_max": worth}
+            if entry.kind is EntryKind.DECISION:  # new terms add only what they add
+                after["turnover_day_max"] = before["turnover_day_max"] + worth
+        for name in HELD_TO if approved is not None else EXPOSURES:
             most = self._most(name, limits[name])
             may_pass = reduces and name not in OF_AN_ORDER
             if after[name] > before[name] and after[name] > most and not may_pass:
@@ -199,6 +209,13 @@ class Prefix:
         instrument, account = self.rules.instruments[symbol], self.rules.accounts[self.account_id]
         pair = self.rules.fx.get((instrument.currency, account.currency))
         return instrument.multiplier * (ONE if pair is None else self.prices[pair.symbol])
+
+
+def _approved(kind: EntryKind, order: Payload, payload: Payload) -> Payload | None:
+    """The order as it was approved by this entry: a new one, or one on new terms."""
+    if kind is EntryKind.DECISION:
+        return order
+    return order | payload["replacement"] if kind is EntryKind.REPLACE_REQUESTED else None
 
 
 def violations(

@@ -134,8 +134,8 @@ class Order:
     last_sequence: int = 0
     chain: dict[str, Any] = field(default_factory=dict)
     fx_rate: Decimal | None = None
-    """What one unit of the instrument's currency was counted as when it was approved; None where
-    that is the account's own."""
+    """What one unit of the instrument's currency was counted as when its terms were approved; None
+    where that is the account's own."""
 
     def copy(self) -> Order:
         """The order as it is now, for whoever must not see it change. Much on the hot path."""

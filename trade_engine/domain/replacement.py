@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NewType
 
-from trade_engine.domain.money import text
+from trade_engine.domain.money import optional, text
 from trade_engine.domain.order import Order
 
 
@@ -16,7 +16,9 @@ class Terms:
 
     order_qty is FIX OrderQty: all of it, what is filled already included. cl_ord_id is the
     request's own ClOrdID, under which it is asked about. cancels: nothing more of the order is
-    wanted (order_qty is what was filled by then), so that it is to be canceled.
+    wanted (order_qty is what was filled by then), so that it is to be canceled. fx_rate is what one
+    unit of the instrument's currency was counted as when they were approved; None where that is the
+    account's own.
     """
 
     order_id: str
@@ -24,16 +26,18 @@ class Terms:
     order_qty: Decimal
     price: Decimal
     cancels: bool = False
+    fx_rate: Decimal | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form in the journal."""
-        return {
+        """The canonical form in the journal; fx_rate is there only where there is one."""
+        doc = {
             "order_id": self.order_id,
             "cl_ord_id": self.cl_ord_id,
             "order_qty": text(self.order_qty),
             "price": text(self.price),
             "cancels": self.cancels,
         }
+        return doc if self.fx_rate is None else doc | {"fx_rate": text(self.fx_rate)}
 
     @classmethod
     def from_json(cls, doc: dict[str, Any]) -> Terms:
@@ -44,7 +48,22 @@ class Terms:
             order_qty=Decimal(doc["order_qty"]),
             price=Decimal(doc["price"]),
             cancels=doc["cancels"],
+            fx_rate=optional(doc.get("fx_rate")),
         )
+
+
+def terms_asked(order: Order) -> Terms | None:
+    """The terms that the engine asks for, and that are not answered yet."""
+    asked = order.replacement
+    if asked is None:
+        return None
+    return Terms(
+        order.order_id,
+        asked["cl_ord_id"],
+        Decimal(asked["order_qty"]),
+        Decimal(asked["price"]),
+        fx_rate=optional(asked.get("fx_rate")),
+    )
 
 
 @dataclass(frozen=True, slots=True)

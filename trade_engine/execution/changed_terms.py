@@ -12,12 +12,12 @@ from trade_engine.domain.account import ENGINE
 from trade_engine.domain.execution import ExecRestatementReason, ExecType, ExecutionReport
 from trade_engine.domain.money import optional_text, text
 from trade_engine.domain.order import Order
+from trade_engine.domain.replacement import terms_asked
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.observer import Alert
 from trade_engine.execution.order_changes import set_trading_state
-from trade_engine.execution.replacing import terms_asked
 from trade_engine.execution.requests import StateChange
 
 

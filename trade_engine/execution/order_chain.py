@@ -59,7 +59,8 @@ class Request:
     pending: the broker reported it as Pending Cancel or Pending Replace. order_qty is what a
     replace asks for. qty_before is the OrderQty to go back to if the broker, which already works
     to order_qty, refuses it after all. What the engine asks for by itself, for a signal_id, has a
-    delivery state like an order, and asked_at_ns; its answer always names its ClOrdID.
+    delivery state like an order, and asked_at_ns; its answer always names its ClOrdID. fx_rate is
+    what one unit of the instrument's currency was counted as for it, where that is another one.
     """
 
     kind: RequestKind
@@ -70,6 +71,7 @@ class Request:
     signal_id: str = ""
     delivery: DeliveryState = DeliveryState.SENT
     asked_at_ns: int = 0
+    fx_rate: Decimal | None = None
 
 
 @dataclass(slots=True)
@@ -124,6 +126,8 @@ class OrderChain:
     unlisted_qty: Decimal = ZERO
     """Filled by executions that are known as a sum only; unlisted_value is their value."""
     unlisted_value: Decimal = ZERO
+    fx_rate: Decimal | None = None
+    """What one unit of its currency was counted as when its present terms were approved."""
 
     # ---- what follows from the facts --------------------------------------------------------
 
@@ -311,6 +315,7 @@ class OrderChain:
         price: Decimal | None = None,
         signal_id: str = "",
         asked_at_ns: int = 0,
+        fx_rate: Decimal | None = None,
     ) -> None:
         """We ask to cancel or replace. Nothing else changes before the broker answers.
 
@@ -320,7 +325,7 @@ class OrderChain:
         asked = self.requests[cl_ord_id] = Request(kind, order_qty, price)
         if signal_id:
             asked.signal_id, asked.asked_at_ns = signal_id, asked_at_ns
-            asked.delivery = DeliveryState.QUEUED
+            asked.delivery, asked.fx_rate = DeliveryState.QUEUED, fx_rate
 
     def reject_request(self, reject: CancelReject) -> None:
         """The broker refuses a request: the order stands as it did before."""
@@ -442,6 +447,7 @@ class OrderChain:
             self.cl_ord_id = report.cl_ord_id
         self._set_order_qty(report.order_qty if report.order_qty is not None else asked.order_qty)
         self.price = _first(report.price, asked.price, self.price)
+        self.fx_rate = _first(asked.fx_rate, self.fx_rate)
 
     def _restate(self, report: ExecutionReport) -> None:
         """The broker changed the order by itself, or renews it for the day."""
@@ -593,11 +599,13 @@ def recall(chain: OrderChain, doc: dict[str, Any]) -> None:
 
 def _request_json(cl_ord_id: str, request: Request) -> dict[str, Any]:
     """What only the engine's own requests for signals have is there for those only."""
-    own = {
+    own: dict[str, Any] = {
         "signal_id": request.signal_id,
         "delivery": request.delivery.value,
         "asked_at_ns": request.asked_at_ns,
     }
+    if request.fx_rate is not None:
+        own["fx_rate"] = text(request.fx_rate)
     return (own if request.signal_id else {}) | {
         "cl_ord_id": cl_ord_id,
         "kind": request.kind.value,
@@ -609,7 +617,7 @@ def _request_json(cl_ord_id: str, request: Request) -> dict[str, Any]:
 
 
 def _requests_from_json(docs: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Request]]:
-    def optional(written: str) -> Decimal | None:
+    def optional(written: str | None) -> Decimal | None:
         return Decimal(written) if written else None
 
     for doc in docs:
@@ -624,5 +632,6 @@ def _requests_from_json(docs: Iterable[dict[str, Any]]) -> Iterator[tuple[str, R
                 signal_id=doc.get("signal_id", ""),
                 delivery=DeliveryState(doc.get("delivery", DeliveryState.SENT)),
                 asked_at_ns=doc.get("asked_at_ns", 0),
+                fx_rate=optional(doc.get("fx_rate")),
             ),
         )

@@ -144,6 +144,7 @@ def note_request(
     order_qty: Decimal | None = None,
     price: Decimal | None = None,
     signal_id: str = "",
+    fx_rate: Decimal | None = None,
 ) -> Applied:
     """Remember that we ask the broker, under a ClOrdID of its own, to cancel or to replace.
 
@@ -153,7 +154,7 @@ def note_request(
     why = chain.request_refusal(kind, cl_ord_id)
     if why:
         return Applied(accepted=False, why=why)
-    chain.request(kind, cl_ord_id, order_qty, price, signal_id, now_ns)
+    chain.request(kind, cl_ord_id, order_qty, price, signal_id, now_ns, fx_rate)
     order.cancel_requested = order.cancel_requested or kind is RequestKind.CANCEL
     _write(chain, order, now_ns)
     return Applied(accepted=True)
@@ -187,6 +188,7 @@ def chain_of(order: Order, executions: Sequence[Execution] = ()) -> OrderChain:
         sent=True,
         cl_ord_ids=[order.cl_ord_id],
         executions=list(executions),
+        fx_rate=order.fx_rate,
     )
     chain.unlisted_qty = order.cum_qty - chain.cum_qty
     chain.unlisted_value = order.cum_value - chain.cum_value
@@ -229,6 +231,7 @@ def _write(chain: OrderChain, order: Order, now_ns: int) -> None:
     order.ord_status = chain.ord_status
     order.order_qty = chain.order_qty
     order.price = chain.price
+    order.fx_rate = chain.fx_rate
     order.cum_qty = chain.cum_qty
     order.cum_value = chain.cum_value
     order.leaves_qty = chain.leaves_qty

@@ -9,14 +9,13 @@ A request that is refused, or never left, leaves the old terms as they were.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Any
 
 from trade_engine.domain.account import ENGINE
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.order import DeliveryState, Order, OrdStatus, WorkingOrders
-from trade_engine.domain.replacement import Replacement, Terms, request_cl_ord_id
+from trade_engine.domain.replacement import Replacement, Terms, request_cl_ord_id, terms_asked
 from trade_engine.domain.signal import Signal
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.order_changes import (
@@ -89,6 +88,7 @@ def request_replace(batch: Batch, terms: Terms, signal_id: str) -> Order:
         terms.order_qty,
         terms.price,
         signal_id,
+        terms.fx_rate,
     )
     batch.exposure.work(order, order.working_qty - before)
     batch.write_order(
@@ -97,16 +97,6 @@ def request_replace(batch: Batch, terms: Terms, signal_id: str) -> Order:
         {"signal_id": signal_id, "replacement": terms.to_json()},
     )
     return order
-
-
-def terms_asked(order: Order) -> Terms | None:
-    """The terms that the engine asks for, and that are not answered yet."""
-    asked = order.replacement
-    if asked is None:
-        return None
-    return Terms(
-        order.order_id, asked["cl_ord_id"], Decimal(asked["order_qty"]), Decimal(asked["price"])
-    )
 
 
 def replacement_of(order: Order) -> Replacement | None:

@@ -37,6 +37,7 @@ from trade_engine.domain.limits import (
 )
 from trade_engine.domain.money import ONE, ZERO, quotient
 from trade_engine.domain.order import Order
+from trade_engine.domain.replacement import terms_asked
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.risk.exposure import Elsewhere, Exposure, Held, UnitValue
 
@@ -151,11 +152,11 @@ class _Standing:
         )
 
     def of_orders(self) -> Iterator[_Measure]:
-        """What is left of each working order."""
+        """What may still fill of each working order, an open request to replace it included."""
         for order in self._orders:
             scope, own = f"order:{order.order_id}", [(order.strategy_id, order.symbol)]
             value = _order_value(order, self._rulebook, self._unit_value)
-            yield _Measure(ORDER_QUANTITY, scope, order.leaves_qty, [order], own)
+            yield _Measure(ORDER_QUANTITY, scope, order.working_qty, [order], own)
             yield _Measure(ORDER_NOTIONAL, scope, value, [order], own)
 
     def of_symbols(self) -> Iterator[_Measure]:
@@ -247,14 +248,19 @@ class _Standing:
 def _order_value(order: Order, rulebook: Rulebook, unit_value: UnitValue) -> Decimal | None:
     """What is left of an order, at its limit price: what its own check counts.
 
-    Money of another currency counts at the rate that the order was approved with.
+    Until new terms that are asked for are answered, it is the more of both. Money of another
+    currency counts at the rate that each was approved with.
     """
     instrument = rulebook.instruments.get(order.symbol)
-    if order.price is not None and instrument is not None:
-        worth = order.leaves_qty * order.price * instrument.multiplier
-        return worth if order.fx_rate is None else worth * order.fx_rate
-    value = unit_value(order.symbol)
-    return None if value is None else order.leaves_qty * value
+    if order.price is None or instrument is None:
+        value = unit_value(order.symbol)
+        return None if value is None else order.working_qty * value
+    worth = order.leaves_qty * order.price * (ONE if order.fx_rate is None else order.fx_rate)
+    asked = terms_asked(order) if order.chain else None
+    if asked is not None:
+        rate = ONE if asked.fx_rate is None else asked.fx_rate
+        worth = max(worth, (asked.order_qty - order.cum_qty) * asked.price * rate)
+    return worth * instrument.multiplier
 
 
 def _value(held: Held, symbol: str, unit_value: UnitValue) -> Decimal | None:

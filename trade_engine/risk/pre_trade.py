@@ -145,7 +145,12 @@ NO_ACTION_MESSAGES = {
 def _replace(decision: Decision, sized: Sized, replaces: Replaceable) -> None:
     sizing, order_id = sized.sizing, replaces.order_id
     decision.replacement = Terms(
-        order_id, replaces.cl_ord_id, sized.whole_quantity, sizing.limit_price, sized.cancels
+        order_id,
+        replaces.cl_ord_id,
+        sized.whole_quantity,
+        sizing.limit_price,
+        sized.cancels,
+        sizing.fx_rate,
     )
     if sized.cancels:
         decision.message = f"cancel order {order_id}: nothing more of it is wanted"
@@ -154,6 +159,7 @@ def _replace(decision: Decision, sized: Sized, replaces: Replaceable) -> None:
     decision.message = (
         f"replace order {order_id}: {text(sizing.order_quantity)} left of "
         f"{text(sized.whole_quantity)} at {text(sizing.limit_price)} or better{capped}"
+        f"{_rate(sizing)}"
     )
 
 
@@ -197,10 +203,13 @@ TIME_IN_FORCE = {
 def _approval(order: Order, sizing: Sizing) -> str:
     capped = f", capped by {sizing.capped_by}" if sizing.capped_by else ""
     quantity, price = text(order.order_qty), text(sizing.limit_price)
-    told = f"{order.side} {quantity} {order.symbol} at {price} or better{capped}"
+    return f"{order.side} {quantity} {order.symbol} at {price} or better{capped}{_rate(sizing)}"
+
+
+def _rate(sizing: Sizing) -> str:
     if sizing.fx_rate is None:
-        return told
-    return f"{told}, a {sizing.currency} counted as {text(sizing.fx_rate)}"
+        return ""
+    return f", a {sizing.currency} counted as {text(sizing.fx_rate)}"
 
 
 # ---- trading state --------------------------------------------------------------------------

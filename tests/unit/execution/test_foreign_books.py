@@ -17,26 +17,29 @@ from tests.support.wide import wide_limits
 from trade_engine.audit.replay import Replay
 from trade_engine.audit.verify import Verification
 from trade_engine.domain.decision import Decision, Outcome, Reason
-from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.execution import CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.fx import FxPair
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.limits import Level, Limits
 from trade_engine.domain.market import Quote
-from trade_engine.domain.order import Order
+from trade_engine.domain.order import Order, WorkingOrders
 from trade_engine.domain.position import Position
+from trade_engine.domain.replacement import Terms, terms_asked
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.execution.books_compare import BooksComparison, compare_books
 from trade_engine.execution.decisions import decide_again, decide_signal
-from trade_engine.execution.fills import book_report
+from trade_engine.execution.fills import book_cancel_reject, book_report
 from trade_engine.execution.loss_watch import watch_losses
 from trade_engine.execution.order_changes import intend
 from trade_engine.execution.ports import Fence
+from trade_engine.execution.replacing import intend_replacements
 from trade_engine.portfolio.comparison import Tolerance
 from trade_engine.portfolio.ledger import book
 from trade_engine.portfolio.view import Holding, Portfolio, holding
+from trade_engine.risk.limit_breaches import standing_breaches
 from trade_engine.risk.loss_limits import Marks
 
 D = Decimal
@@ -216,6 +219,78 @@ def test_an_inverse_pair_converts_the_same_money() -> None:
     with account.now() as batch:
         assert batch.average_rate_paid(PAIRS["inverse"]) == D("0.8")
     account.audited()
+
+
+# ---- new terms ------------------------------------------------------------------------------
+
+
+def asked_for_more(account: Foreign) -> tuple[Order, Terms]:
+    """An order for 10 that the broker has, asked to be for 20 once a euro is worth 1.2."""
+    account.rules.instruments["SAP"] = replace(SAP, working_orders=WorkingOrders.REPLACE)
+    order = account.ordered(1100)
+    account.told(report(order, ExecType.NEW, "n-1"))
+    account.quoted(SAP=100, EURUSD="1.2")
+    with account.now(sender=Fence("paper", "me", 1)) as batch:
+        batch.can_replace = True
+        wish = signal(2400, signal_id="s-2", symbol="SAP")
+        decision = decide_signal(batch, wish, ALLOWED)
+        intend_replacements(batch, [order.order_id])
+    assert decision.message.endswith(", a EUR counted as 1.2")
+    assert decision.replacement is not None
+    assert decision.replacement.order_qty == 20
+    return order, decision.replacement
+
+
+def taken(order: Order, terms: Terms) -> ExecutionReport:
+    told = report(order, ExecType.REPLACED, "r-1", order_qty=terms.order_qty, price=terms.price)
+    return replace(told, cl_ord_id=terms.cl_ord_id, orig_cl_ord_id=order.order_id)
+
+
+def test_new_terms_that_are_taken_bring_the_rate_that_they_were_approved_with() -> None:
+    account = Foreign()
+    order, terms = asked_for_more(account)
+    assert terms_asked(account.orders[order.order_id]) == terms
+    assert account.orders[order.order_id].fx_rate == D("1.1"), "until they are answered"
+    with account.now() as batch:
+        known = batch.state.orders[order.order_id]
+        book_report(batch, "paper", taken(order, terms), known)
+    assert account.orders[order.order_id].fx_rate == D("1.2")
+    del account.at["EURUSD"]
+    account.told(fill(order, "e-1", 20, 100))
+    assert account.held.cost == 2400, "a fill without a rate is booked at the replacement's"
+    account.audited()
+
+
+def test_new_terms_that_are_refused_leave_the_rate_as_it_was() -> None:
+    account = Foreign()
+    order, terms = asked_for_more(account)
+    with account.now() as batch:
+        known = batch.state.orders[order.order_id]
+        book_cancel_reject(batch, "paper", CancelReject(terms.cl_ord_id, 1, order.order_id), known)
+    assert account.orders[order.order_id].fx_rate == D("1.1")
+    del account.at["EURUSD"]
+    account.told(fill(order, "e-1", 10, 100))
+    assert account.held.cost == 1100
+    account.audited()
+
+
+def test_the_larger_of_both_terms_stands_against_the_limits_each_at_its_rate() -> None:
+    account = Foreign()
+    order, terms = asked_for_more(account)
+    worth = 20 * terms.price * D("1.2")
+    made = account.rules.limits
+    numbers = wide_limits("test:default", order_notional_max=worth - 1, order_quantity_max=19)
+    lowered = replace(
+        account.rules, limits=Limits("v1", {(Level.DEFAULT, ""): numbers}, made.rates)
+    )
+    with account.now() as batch:
+        found = standing_breaches(
+            batch.state, lowered, batch.unit_value, batch.equity(), account.now_ns
+        )
+    assert {(each.scope, each.limit_name, each.observed) for each in found} == {
+        (f"order:{order.order_id}", "order_notional_max", worth),
+        (f"order:{order.order_id}", "order_quantity_max", D(20)),
+    }
 
 
 # ---- busts and corrections ------------------------------------------------------------------

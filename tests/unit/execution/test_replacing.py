@@ -10,12 +10,15 @@ import pytest
 
 from tests.support.cases import STOCK, signal
 from tests.support.ledgered import ALLOWED, Ledgered, report, rulebook
+from tests.support.wide import wide_limits
+from tests.workload.prefixes import Prefix
 from trade_engine.audit.verify import Verification
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.execution import CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind
+from trade_engine.domain.limits import Level, Limits
 from trade_engine.domain.order import DeliveryState, Order, WorkingOrders
-from trade_engine.domain.replacement import Terms
+from trade_engine.domain.replacement import Terms, terms_asked
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.execution.batch import Batch
@@ -24,7 +27,7 @@ from trade_engine.execution.decisions import decide_signal
 from trade_engine.execution.fills import book_cancel_reject, book_report
 from trade_engine.execution.order_changes import intend, set_trading_state
 from trade_engine.execution.ports import Fence
-from trade_engine.execution.replacing import intend_replacements, settle_replacements, terms_asked
+from trade_engine.execution.replacing import intend_replacements, settle_replacements
 from trade_engine.portfolio.ledger import book
 
 D = Decimal
@@ -203,6 +206,45 @@ def test_terms_that_no_decision_approved_are_found_in_the_journal() -> None:
         payload = entry.payload.replace(b'"80"', b'"90"') if is_it else entry.payload
         walk.take(replace(entry, payload=payload))
     assert any("never approved" in str(each) for each in walk.findings.faults)
+
+
+def prefixes(account: Ledgered, **numbers: int) -> tuple[Prefix, list[str]]:
+    """What the workloads' checker makes of an account's journal, under these limits."""
+    prefix, said = Prefix("main", {STOCK.symbol: D(100), "ES": D(100)}), list[str]()
+    for entry in account.journal:
+        said += prefix.take(entry)
+        if prefix.rules is not None:
+            limits = Limits("v1", {(Level.DEFAULT, ""): wide_limits("test", **numbers)}, {})
+            prefix.rules = replace(prefix.rules, limits=limits)
+    return prefix, said + prefix.past_halts
+
+
+def test_the_workloads_checker_counts_the_larger_of_both_terms() -> None:
+    account = acknowledged()
+    ask(account, 1, 8_000)
+    now = prefixes(account)[0].now
+    assert now.working(STOCK.symbol, "BUY") == 80
+    venue = Venue(account, Random(1))
+    terms = terms_asked(venue.order)
+    assert terms is not None
+    venue.qty = D(50)
+    venue.tell(report(venue.order, ExecType.TRADE, "t-1", last_qty=D(50), last_px=D(100)))
+    assert prefixes(account)[0].now.working(STOCK.symbol, "BUY") == 30, "filled, and asked for more"
+    venue.tell(CancelReject(terms.cl_ord_id, 1, venue.order.order_id))
+    now, said = prefixes(account)[0].now, prefixes(account)[1]
+    assert (now.open, now.asked, said) == ({}, {}, [])
+
+
+def test_the_workloads_checker_lets_no_new_terms_pass_a_limit() -> None:
+    account = acknowledged()
+    ask(account, 1, 8_000)
+    for name in ("symbol_position_notional_max", "gross_exposure_max", "order_notional_max"):
+        assert prefixes(account, **{name: 8_000})[1] == []
+        [said] = prefixes(account, **{name: 7_999})[1]
+        assert f"{name} is 7999, and it is 8000" in said
+    assert prefixes(account, order_quantity_max=79)[1] != []
+    ask(account, 2, 1_000)  # one is open, so nothing is asked for
+    assert prefixes(account)[0].now.working(STOCK.symbol, "BUY") == 80
 
 
 def test_only_what_closes_passes_while_reducing() -> None:
