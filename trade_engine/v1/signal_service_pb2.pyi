@@ -63,7 +63,8 @@ decimals.
 
 Ids. An id that a client chooses (signal_id, request_id) is 1 to 64 characters of
 [A-Za-z0-9._:-], the first a letter or digit. Where account_id is optional, an empty one means
-the default account of the credentials, unless its field says otherwise.
+the default account of the credentials, unless its field says otherwise. Ids are never forgotten:
+what came under one years ago is not done again.
 
 Sequences. Each account has one journal, its entries numbered without gaps. Sequences of
 different accounts cannot be compared. In JSON an int64 is a string.

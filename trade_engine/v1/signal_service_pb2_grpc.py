@@ -204,8 +204,8 @@ class SignalServiceServicer:
         trading is halted.
 
         Idempotent: an order whose cancel is pending is answered as it stands, and asked for no second
-        time; a request_id seen before gets the order as it stands now, whatever became of it. Retry
-        with the same request_id.
+        time; a request_id seen before gets the first answer again, and GetOrder tells what became of
+        the order since. Retry with the same request_id.
 
         NOT_FOUND           ORDER_NOT_FOUND          {"account_id": "main", "order_id": "o-1"}
         FAILED_PRECONDITION ORDER_NOT_OPEN           {"order_id": "o-1", "ord_status": "FILLED"}

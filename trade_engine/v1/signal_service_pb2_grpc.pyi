@@ -63,7 +63,8 @@ decimals.
 
 Ids. An id that a client chooses (signal_id, request_id) is 1 to 64 characters of
 [A-Za-z0-9._:-], the first a letter or digit. Where account_id is optional, an empty one means
-the default account of the credentials, unless its field says otherwise.
+the default account of the credentials, unless its field says otherwise. Ids are never forgotten:
+what came under one years ago is not done again.
 
 Sequences. Each account has one journal, its entries numbered without gaps. Sequences of
 different accounts cannot be compared. In JSON an int64 is a string.
@@ -196,8 +197,8 @@ class SignalServiceStub:
     trading is halted.
 
     Idempotent: an order whose cancel is pending is answered as it stands, and asked for no second
-    time; a request_id seen before gets the order as it stands now, whatever became of it. Retry
-    with the same request_id.
+    time; a request_id seen before gets the first answer again, and GetOrder tells what became of
+    the order since. Retry with the same request_id.
 
         NOT_FOUND           ORDER_NOT_FOUND          {"account_id": "main", "order_id": "o-1"}
         FAILED_PRECONDITION ORDER_NOT_OPEN           {"order_id": "o-1", "ord_status": "FILLED"}
@@ -319,8 +320,8 @@ class SignalServiceAsyncStub(SignalServiceStub):
     trading is halted.
 
     Idempotent: an order whose cancel is pending is answered as it stands, and asked for no second
-    time; a request_id seen before gets the order as it stands now, whatever became of it. Retry
-    with the same request_id.
+    time; a request_id seen before gets the first answer again, and GetOrder tells what became of
+    the order since. Retry with the same request_id.
 
         NOT_FOUND           ORDER_NOT_FOUND          {"account_id": "main", "order_id": "o-1"}
         FAILED_PRECONDITION ORDER_NOT_OPEN           {"order_id": "o-1", "ord_status": "FILLED"}
@@ -487,8 +488,8 @@ class SignalServiceServicer(metaclass=_abc_1.ABCMeta):
         trading is halted.
 
         Idempotent: an order whose cancel is pending is answered as it stands, and asked for no second
-        time; a request_id seen before gets the order as it stands now, whatever became of it. Retry
-        with the same request_id.
+        time; a request_id seen before gets the first answer again, and GetOrder tells what became of
+        the order since. Retry with the same request_id.
 
             NOT_FOUND           ORDER_NOT_FOUND          {"account_id": "main", "order_id": "o-1"}
             FAILED_PRECONDITION ORDER_NOT_OPEN           {"order_id": "o-1", "ord_status": "FILLED"}

@@ -187,7 +187,9 @@ requests = Table(
     Column("begun_at", DateTime(timezone=True), nullable=False, server_default=sql("now()")),
     PrimaryKeyConstraint("caller", "request_id", name="requests_pkey"),
 )
-"""What was asked under which request_id, and the answer: a repetition gets it, and does nothing."""
+"""What was asked under which request_id, and the answer: a repetition gets it, and does nothing.
+
+Kept for ever, as the promise is: an old Resume that comes again must not let anything trade."""
 limits_changes = Table(
     "limits_changes",
     metadata,
