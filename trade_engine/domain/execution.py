@@ -65,8 +65,9 @@ class ExecRestatementReason(StrEnum):
 class ExecutionReport:
     """One report about the order `cl_ord_id`.
 
-    last_qty and last_px are given for TRADE; commission is in the instrument's currency; exec_id is
-    unique per broker, and is what a fill is deduplicated on. transact_time_ns is the broker's.
+    last_qty and last_px are given for TRADE; commission is in commission_currency, which is empty
+    where that is the instrument's; exec_id is unique per broker, and is what a fill is deduplicated
+    on. transact_time_ns is the broker's.
     order_qty and price are what the broker says the order now has: they count for REPLACED and
     RESTATED, and are None where it did not say. orig_cl_ord_id is given in the answer to a cancel
     or replace request, whose own id is then cl_ord_id. ord_status is what the broker claims, None
@@ -88,6 +89,7 @@ class ExecutionReport:
     price: Decimal | None = None
     exec_restatement_reason: ExecRestatementReason | None = None
     ord_status: OrdStatus | None = None
+    commission_currency: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form in the journal; what only some reports say is there when said."""
@@ -113,6 +115,8 @@ class ExecutionReport:
             doc["exec_restatement_reason"] = str(self.exec_restatement_reason)
         if self.ord_status is not None:
             doc["ord_status"] = str(self.ord_status)
+        if self.commission_currency:
+            doc["commission_currency"] = self.commission_currency
         return doc
 
     @classmethod
@@ -134,6 +138,7 @@ class ExecutionReport:
             price=_optional(doc.get("price")),
             exec_restatement_reason=_reason(doc.get("exec_restatement_reason")),
             ord_status=OrdStatus(doc["ord_status"]) if "ord_status" in doc else None,
+            commission_currency=doc.get("commission_currency", ""),
         )
 
 

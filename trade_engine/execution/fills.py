@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from trade_engine.domain.execution import (
@@ -17,6 +18,7 @@ from trade_engine.domain.order import Order, OrdStatus, order_id_of
 from trade_engine.domain.replacement import is_replacement
 from trade_engine.execution.amendments import executions_of, rebook
 from trade_engine.execution.batch import Batch
+from trade_engine.execution.commissions import unplaced_commission
 from trade_engine.execution.observer import Alert
 from trade_engine.execution.order_state import (
     Applied,
@@ -45,6 +47,9 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
     if order is None:
         ignore(batch, broker, report, UNKNOWN_ORDER)
         return
+    unplaced = unplaced_commission(batch, order, report)
+    if unplaced:
+        report = replace(report, commission=ZERO, commission_currency="")
     if report.exec_id.startswith(SYNTHETIC) and report.exec_type is ExecType.TRADE:
         if is_stale(order, report):
             return
@@ -83,6 +88,14 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
             derived=derived["derived"],
         )
     booked = _book(batch, broker, order, report, applied)
+    if unplaced:
+        batch.alert(
+            Alert.COMMISSION_UNPLACED,
+            order_id=order.order_id,
+            exec_id=report.exec_id,
+            **unplaced,
+        )
+        booked["unplaced_commission"] = unplaced
     batch.write_order(
         EntryKind.EXECUTION,
         order,

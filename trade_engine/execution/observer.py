@@ -66,6 +66,8 @@ class Alert(StrEnum):
     """A broker made an order larger, or its limit worse, unasked: the account is halted."""
     FILL_OUT_OF_ORDER = "fill_out_of_order"
     """A fill came after its order was closed, or for more than was ordered; it is booked."""
+    COMMISSION_UNPLACED = "commission_unplaced"
+    """A fill's commission is in another currency than its instrument; it is not booked."""
     LOSS_LIMIT = "loss_limit"
     """An account lost more than a loss limit allows, and was stopped."""
 

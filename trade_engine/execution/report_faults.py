@@ -51,6 +51,7 @@ def _names(report: BrokerReport) -> Iterator[tuple[str, str]]:
         yield "exec_id", report.exec_id
         yield "exec_ref_id", report.exec_ref_id
         yield "broker_order_id", report.broker_order_id
+        yield "commission_currency", report.commission_currency
 
 
 def _numbers(report: ExecutionReport) -> Iterator[tuple[str, Decimal]]:

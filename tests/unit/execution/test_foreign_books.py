@@ -30,9 +30,11 @@ from trade_engine.domain.session import Session
 from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.execution.books_compare import BooksComparison, compare_books
+from trade_engine.execution.commissions import unplaced_commission
 from trade_engine.execution.decisions import decide_again, decide_signal
 from trade_engine.execution.fills import book_cancel_reject, book_report
 from trade_engine.execution.loss_watch import watch_losses
+from trade_engine.execution.observer import Alert
 from trade_engine.execution.order_changes import intend
 from trade_engine.execution.ports import Fence
 from trade_engine.execution.replacing import intend_replacements
@@ -313,6 +315,52 @@ def test_a_bust_and_a_correction_at_another_days_rate() -> None:
     assert (account.held.quantity, account.held.cost, account.held.local_cost) == (0, 0, 0)
     assert (account.state.cash, account.state.fees) == (100_000, 0)
     account.audited()
+
+
+def test_a_commission_in_a_currency_that_cannot_be_placed_is_told_and_not_booked() -> None:
+    account = Foreign()
+    order = account.ordered(3300)
+    alerts: list[tuple[Alert, dict[str, object]]] = []
+
+    def told(each: ExecutionReport, currency: str) -> None:
+        with account.now() as batch:
+            said = replace(each, commission_currency=currency)
+            book_report(batch, "paper", said, batch.find(order.order_id))
+            alerts.extend((alert, dict(details)) for alert, details in batch.alerts)
+
+    told(fill(order, "e-1", 10, 100), "EUR")
+    assert (account.state.fees, alerts) == (D("1.1"), []), "the instrument's own is booked"
+    for currency in ("USD", "GBP"):  # not even the account's: at what rate would it be?
+        told(fill(order, f"e-{currency}", 5, 100), currency)
+        told(fill(order, f"e-{currency}", 5, 100), currency)  # and a repetition says nothing new
+    assert account.state.fees == D("1.1")
+    assert account.held.quantity == 20
+    assert [alert for alert, _ in alerts] == [Alert.COMMISSION_UNPLACED] * 2
+    assert alerts[0][1] == {
+        "order_id": order.order_id, "exec_id": "e-USD", "amount": "1", "currency": "USD",
+    }  # fmt: skip
+    dollars, pounds = account.entries(EntryKind.EXECUTION)[1:]
+    assert dollars["unplaced_commission"] == {"amount": "1", "currency": "USD"}
+    assert pounds["unplaced_commission"] == {"amount": "1", "currency": "GBP"}
+    assert dollars["report"]["commission"] == "0"
+    corrected = report(
+        order, ExecType.TRADE_CORRECT, "c-1", exec_ref_id="e-1", last_qty=D(10), last_px=D(100),
+        commission=D(9),
+    )  # fmt: skip
+    told(corrected, "GBP")
+    assert account.state.fees == D("1.1"), "what was known of it stays"
+    told(report(order, ExecType.CANCELED, "x-1"), "GBP")
+    assert len(alerts) == 3, "without a commission there is nothing to place"
+    account.audited()
+
+
+def test_a_commission_in_any_named_currency_is_not_placed_without_an_instrument() -> None:
+    account = Foreign()
+    order = account.ordered(1100)
+    with account.now() as batch:
+        del batch.rulebook.instruments["SAP"]
+        each = replace(fill(order, "e-1", 10, 100), commission_currency="EUR")
+        assert unplaced_commission(batch, order, each) == {"amount": "1", "currency": "EUR"}
 
 
 moves = st.tuples(
