@@ -41,7 +41,7 @@ async def _run(database_url: str, redis_url: str, chosen: argparse.Namespace) ->
     alerts = Alerts()
     seeds = list(range(chosen.seed, chosen.seed + chosen.runs))
     async for outcome in run_all(database_url, redis_url, seeds, alerts):
-        totals.update(runs=1, orders=outcome.orders, fills=outcome.fills)
+        totals.update(runs=1, orders=outcome.orders, fills=outcome.fills, replaced=outcome.replaced)
         misdeeds.update({name: done for name, done in outcome.misdeeds.items() if ":" not in name})
         if outcome.faults:
             totals["faulty"] += 1
@@ -50,7 +50,8 @@ async def _run(database_url: str, redis_url: str, chosen: argparse.Namespace) ->
                 flush=True,
             )
     print(
-        f"{totals['runs']} runs, {totals['orders']} orders, {totals['fills']} fills; "
+        f"{totals['runs']} runs, {totals['orders']} orders, {totals['replaced']} replacements, "
+        f"{totals['fills']} fills; "
         f"{totals['faulty']} runs with a difference"
     )
     print("misdeeds: " + ", ".join(f"{name} {done}" for name, done in sorted(misdeeds.items())))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import sqlalchemy
@@ -53,6 +53,7 @@ from trade_engine.storage.redis.connect import RedisLink
 from trade_engine.storage.redis.doorbell import RedisDoorbell
 from trade_engine.storage.redis.risk_store import RedisRiskStore
 
+NEW, PARTIALLY_FILLED = OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED
 OPENING_CASH = Decimal(1_000_000)
 SETTLE_S = 45.0
 TOGETHER = 20
@@ -78,6 +79,7 @@ class Outcome:
     misdeeds: Counter[str]
     orders: int = 0
     fills: int = 0
+    replaced: int = 0
 
 
 @dataclass
@@ -121,11 +123,13 @@ class Run:
 
     async def act(self, chance: Random, number: int) -> None:
         match chance.choices(
-            ["signal", "quotes", "cancel", "amend", "disconnect", "reconnect", "mute"],
-            [50, 25, 10, 8, 4, 6, 3],
+            ["signal", "reprice", "quotes", "cancel", "amend", "disconnect", "reconnect", "mute"],
+            [40, 25, 25, 8, 8, 4, 6, 3],
         ):
             case ["signal"]:
                 await self.submit(chance, number)
+            case ["reprice"]:
+                await self.reprice(chance, number)
             case ["quotes"]:
                 await self.show(chance)
             case ["cancel"]:
@@ -146,17 +150,43 @@ class Run:
         symbol = chance.choice(symbols_of(self.seed))
         rests = chance.random() < 0.4
         for side in Side:  # the one that leads away from the target asks for nothing
-            wish = signal(
-                target,
-                signal_id=f"{self.seed}-{number}-{side}",
-                side=side,
-                strategy_id=strategy_id,
-                symbol=symbol,
-            )
-            wish.account_id = self.account_id
-            if rests:
-                wish.max_slippage_bps = Decimal(0)
-            await patiently(partial(self.engine.submit, wish))
+            await self.wish(target, side, strategy_id, symbol, number, rests=rests)
+
+    async def reprice(self, chance: Random, number: int) -> None:
+        """A strategy whose order works wants another exposure on its side; or one begins to."""
+        _, orders = await self.engine.queries.open_orders(self.account_id)
+        replaced = symbols_of(self.seed)[1]
+        working = [
+            each
+            for each in orders
+            if each.symbol == replaced and each.ord_status in (NEW, PARTIALLY_FILLED)
+        ]
+        side, strategy_id, rests = chance.choice([*Side]), "one", True
+        if working:
+            order = chance.choice(working)
+            side, strategy_id, rests = order.side, order.strategy_id, chance.random() < 0.7
+        target = chance.choice([5, 10, 20, 30, 45]) * (1_000 if side is Side.BUY else -1_000)
+        await self.wish(target, side, strategy_id, replaced, number, rests=rests)
+
+    async def wish(
+        self,
+        target: int,
+        side: Side,
+        strategy_id: str,
+        symbol: str,
+        number: int,
+        *,
+        rests: bool,
+    ) -> None:
+        """Submit a signal; one that rests asks for the middle of the market."""
+        signal_id = f"{self.seed}-{number}-{side}"
+        wish = signal(
+            target, signal_id=signal_id, side=side, strategy_id=strategy_id, symbol=symbol
+        )
+        wish.account_id = self.account_id
+        if rests:
+            wish.max_slippage_bps = Decimal(0)
+        await patiently(partial(self.engine.submit, wish))
 
     async def show(self, chance: Random) -> None:
         shown = []
@@ -215,7 +245,8 @@ def account_of(seed: int) -> str:
 
 
 def symbols_of(seed: int) -> list[str]:
-    return [f"A{seed}", f"B{seed}"]
+    """No run beside it has them; each engine has to know what the accounts before it hold."""
+    return [f"A{seed % TOGETHER}", f"B{seed % TOGETHER}"]
 
 
 def hostility_of(seed: int) -> Hostility:
@@ -317,6 +348,7 @@ async def fleet(
                 observer=alerts,
             )
         )
+        await link.run(("FLUSHDB",))  # quotes of an earlier engine's runs
         await engine.start()
         stack.push_async_callback(engine.stop, 2.0)
         yield [Run(seed, engine, papers[seed], brokers[seed]) for seed in seeds]
@@ -349,11 +381,20 @@ async def _still_open(run: Run) -> str:
 # ---- both sides ---------------------------------------------------------------------------------
 
 
+class Terms(NamedTuple):
+    """An order as one side has it."""
+
+    cum_qty: Decimal
+    is_open: bool
+    order_qty: Decimal
+    price: Decimal | None
+
+
 @dataclass
 class Told:
-    """What one side says: per order (CumQty, open), per execution (order, quantity, price, fee)."""
+    """What one side says, per order and per execution (order, quantity, price, fee)."""
 
-    orders: dict[str, tuple[Decimal, bool]]
+    orders: dict[str, Terms]
     fills: dict[str, tuple[str, Decimal, Decimal, Decimal]]
     positions: dict[str, Decimal]
     cash: Decimal
@@ -368,6 +409,7 @@ async def compare(database_url: str, run: Run) -> Outcome:
     async with connection:
         venue = await _venue_side(connection, run.account_id)
         record, unsent = await _record_side(connection, run.account_id)
+        replaced = await _replaced(connection, run.account_id)
     faults = [
         f"order {each}: at the venue {venue.orders.get(each)}, "
         f"in the record {record.orders.get(each)}"
@@ -385,7 +427,7 @@ async def compare(database_url: str, run: Run) -> Outcome:
         )
     if venue.cash != record.cash:
         faults.append(f"cash: by the venue's fills {venue.cash}, in the record {record.cash}")
-    return Outcome(run.seed, faults, run.broker.done, len(venue.orders), len(venue.fills))
+    return Outcome(run.seed, faults, run.broker.done, len(venue.orders), len(venue.fills), replaced)
 
 
 async def _venue_side(connection: psycopg.AsyncConnection[dict[str, Any]], account: str) -> Told:
@@ -414,8 +456,30 @@ async def _venue_side(connection: psycopg.AsyncConnection[dict[str, Any]], accou
         signed = quantity if doc["side"] == "BUY" else -quantity
         positions[doc["symbol"]] = positions.get(doc["symbol"], Decimal(0)) + signed
         cash -= signed * price + commission
-    orders = {each: (Decimal(doc["cum_qty"]), doc["is_open"]) for each, doc in docs.items()}
+    orders = {each: _terms(doc) for each, doc in docs.items()}
     return Told(orders, fills, _held(positions), cash)
+
+
+def _terms(doc: dict[str, Any]) -> Terms:
+    in_force = doc.get("in_force", doc)
+    price = in_force["price"]
+    return Terms(
+        Decimal(doc["cum_qty"]),
+        doc["is_open"],
+        Decimal(in_force["order_qty"]),
+        None if price is None else Decimal(price),
+    )
+
+
+async def _replaced(connection: psycopg.AsyncConnection[dict[str, Any]], account: str) -> int:
+    """How many times the venue gave an order new terms."""
+    found = await connection.execute(
+        "SELECT count(*) AS n FROM paper.reports"
+        " WHERE account_id = %s AND report->>'exec_type' = 'REPLACED'",
+        (account,),
+    )
+    row = await found.fetchone()
+    return int(row["n"]) if row else 0
 
 
 async def _record_side(
@@ -424,7 +488,10 @@ async def _record_side(
     """The record's side, and the orders of it that were canceled before any venue had them."""
     found = await connection.execute("SELECT * FROM orders WHERE account_id = %s", (account,))
     rows = await found.fetchall()
-    orders = {str(row["order_id"]): (row["cum_qty"], row["is_open"]) for row in rows}
+    orders = {
+        str(row["order_id"]): Terms(row["cum_qty"], row["is_open"], row["order_qty"], row["price"])
+        for row in rows
+    }
     unsent = {
         str(row["order_id"])
         for row in rows
