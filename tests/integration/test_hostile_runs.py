@@ -6,12 +6,16 @@ import psycopg
 import pytest
 import sqlalchemy
 
+from tests.support import hostile_runs
 from tests.support.hostile_runs import Alerts, Run, account_of, compare, fleet, quick, run_all
 
 pytestmark = pytest.mark.stores
 
 
-async def test_seeded_runs_leave_no_difference(database_url: str, redis_url: str) -> None:
+async def test_seeded_runs_leave_no_difference(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hostile_runs, "TOGETHER", 4)  # one engine after another, on what is there
     outcomes = [each async for each in run_all(database_url, redis_url, [*range(1, 9)], Alerts())]
     assert [(each.seed, each.faults) for each in outcomes if each.faults] == []
     assert sum(each.orders for each in outcomes) > 10

@@ -256,7 +256,8 @@ def hostility_of(seed: int) -> Hostility:
     return Hostility(**{name: chance.choice([0.0, 0.1, 0.3]) for name in names})
 
 
-def rules(seeds: list[int]) -> Rulebook:
+def rules(seeds: list[int], before: list[int]) -> Rulebook:
+    """Accounts for the seeds; the runs before them still hold what they traded in."""
     wide = rulebook()
     return replace(
         wide,
@@ -270,7 +271,7 @@ def rules(seeds: list[int]) -> Rulebook:
                 "EQUITY",
                 working_orders=list(WorkingOrders)[number % 2],
             )
-            for seed in seeds
+            for seed in before + seeds
             for number, symbol in enumerate(symbols_of(seed))
         },
         accounts={
@@ -295,9 +296,16 @@ def quick() -> Iterator[None]:
 
 @asynccontextmanager
 async def fleet(
-    database_url: str, redis_url: str, seeds: list[int], alerts: Alerts
+    database_url: str,
+    redis_url: str,
+    seeds: list[int],
+    alerts: Alerts,
+    before: list[int] | None = None,
 ) -> AsyncIterator[list[Run]]:
-    """An engine with one account and one hostile broker for each seed."""
+    """An engine with one account and one hostile broker for each seed.
+
+    before are the seeds of the last one on these stores.
+    """
     async with AsyncExitStack() as stack:
         database, reading, link = (
             Database(database_url),
@@ -306,7 +314,7 @@ async def fleet(
         )
         for each in (database, reading, link):
             stack.push_async_callback(each.close)
-        rulebook_ = rules(seeds)
+        rulebook_ = rules(seeds, before or [])
         papers = {
             seed: PaperBroker(
                 PaperConfig(seed=seed),
@@ -360,8 +368,8 @@ async def run_all(
     """Run the seeds, so many together; gives the outcome of each."""
     with quick():
         for first in range(0, len(seeds), TOGETHER):
-            some = seeds[first : first + TOGETHER]
-            async with fleet(database_url, redis_url, some, alerts) as runs:
+            some, before = seeds[first:][:TOGETHER], seeds[:first][-TOGETHER:]
+            async with fleet(database_url, redis_url, some, alerts, before) as runs:
                 ends = await asyncio.gather(*(run.live() for run in runs), return_exceptions=True)
                 open_ends = [await _still_open(run) for run in runs]
             for run, end, is_open in zip(runs, ends, open_ends, strict=True):
