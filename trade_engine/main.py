@@ -31,6 +31,7 @@ from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.embedded import EmbeddedServers, ServerDidNotStart
 from trade_engine.execution.limits_at_start import OnOtherLimits
+from trade_engine.execution.observer import Alert
 from trade_engine.logs import configure_logs
 from trade_engine.observing import PrometheusObserver, serve_metrics
 from trade_engine.portfolio.comparison import Tolerance
@@ -77,10 +78,20 @@ def serve(settings: Settings, say: Say = say_at_once) -> int:
                 migrate(database_url)
                 failed = runner.run(_serve(settings, plan, say))
     except EngineError as error:
-        print(f"trade-engine: {error}", file=sys.stderr)  # noqa: T201  the line that says why
         broke = isinstance(error, StoreUnavailable | ServerDidNotStart)
-        return EXIT_FAILED if broke else EXIT_USAGE
+        code = EXIT_FAILED if broke else EXIT_USAGE
+        _say_not_started(settings, error, code)
+        return code
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _say_not_started(settings: Settings, error: EngineError, code: int) -> None:
+    """One line, for people or for machines, under a name that is always the same."""
+    if settings.log_format == "json":
+        log.error(Alert.NOT_STARTED.value, why=str(error), exit_code=code)
+    else:
+        line = f"trade-engine: {Alert.NOT_STARTED}: {error}"
+        print(line, file=sys.stderr)  # noqa: T201  people read it on a terminal
 
 
 def _check_addresses(settings: Settings) -> None:
@@ -143,7 +154,7 @@ async def _serve(settings: Settings, plan: Plan, say: Say) -> bool:
     plan.observer = PrometheusObserver(registry, __version__, plan.replica_id)
     async with running(plan) as run:
         server = _server(settings, run, registry)
-        reloader = Reloader(settings, run.engine, plan.replica_id)
+        reloader = Reloader(settings, run.engine, plan.replica_id, plan.observer)
         loop.add_signal_handler(signal.SIGHUP, reloader.ask)
         run.doorbell.subscribe(server.hub.wake)
         try:

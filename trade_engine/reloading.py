@@ -11,6 +11,7 @@ from trade_engine.config.settings import Settings
 from trade_engine.domain.errors import EngineError
 from trade_engine.execution.commands import UpdateLimitsCommand
 from trade_engine.execution.engine import Engine
+from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
 
 log = structlog.get_logger(__name__)
 
@@ -22,8 +23,15 @@ class Reloader:
     by one more, for all who asked meanwhile.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, replica_id: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        replica_id: str,
+        observer: Observer = UNOBSERVED,
+    ) -> None:
         self._settings = settings
+        self._observer = observer
         self._engine = engine
         self._replica_id = replica_id
         self._reload: asyncio.Task[None] | None = None
@@ -44,16 +52,17 @@ class Reloader:
             await self._reload_once()
 
     async def _reload_once(self) -> None:
-        """Whatever is wrong with the files, the limits in force stay, and the log says why."""
+        """Whatever is wrong with the files, the limits in force stay, and an alert says why."""
         try:
             await self._apply()
         except EngineError as error:
-            log.warning("limits_not_reloaded", why=error.message)
+            raise_alert(self._observer, Alert.LIMITS_NOT_RELOADED, why=error.message)
 
     async def _apply(self) -> None:
         files = self._settings.limits_file, self._settings.instruments_file
         if not any(files):
-            log.warning("limits_not_reloaded", why="the engine was started without files")
+            why = "the engine was started without files"
+            raise_alert(self._observer, Alert.LIMITS_NOT_RELOADED, why=why)
             return
         limits_text, instruments_text = await asyncio.to_thread(rulebook_texts, *files)
         command = UpdateLimitsCommand(

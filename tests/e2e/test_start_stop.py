@@ -419,7 +419,18 @@ def test_a_mistake_in_the_limits_file_is_named_with_its_line(
 def test_a_limits_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = tmp_path / "none.toml"
     line = told_in_one_line(start_in_vain("--data-dir", tmp_path / "data", "--limits", file))
+    assert line.startswith("trade-engine: not_started: ")
     assert str(file) in line
+
+
+def test_what_does_not_start_says_so_to_machines_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADE_ENGINE_LOG_FORMAT", "json")
+    file = tmp_path / "none.toml"
+    told = json.loads(told_in_one_line(start_in_vain("--limits", file)))
+    assert (told["level"], told["event"], told["exit_code"]) == ("error", "not_started", USAGE)
+    assert str(file) in told["why"]
 
 
 # ---- how it is told what to do --------------------------------------------------------------

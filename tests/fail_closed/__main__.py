@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.fail_closed.rows import APPROVED, Row, limits_missing, rows
 from tests.fail_closed.stage import DEADLINE_S, Answer, Stage, staged
 from tests.faults.servers import private_servers
+from trade_engine.execution.observer import Alert
 from trade_engine.v1 import order_pb2
 
 OVER_S = 0.25
@@ -49,14 +50,14 @@ async def measure(stage: Stage, row: Row) -> Measured:
     """Break, watch, mend, watch."""
     await _until_sent(stage, row)
     await asyncio.sleep(SETTLE_S)
-    before, log_before = await stage.alerts(), len(stage.log())
+    before = await stage.alerts()
     answers: list[Answer] = []
     found = Measured(row.fault, "", alert=row.told)
     await row.breaks(stage)
     began = time.monotonic()
     while time.monotonic() - began < NOTICED_S:
         answers.append(await stage.ask(row.account_id))
-        if found.alert_s is None and await _told(stage, row, before, log_before):
+        if found.alert_s is None and await _told(stage, row, before):
             found.alert_s = round(time.monotonic() - began, 2)
         if found.alert_s is not None and _is_promised(row, answers[-1]):
             break
@@ -94,10 +95,8 @@ async def _until_sent(stage: Stage, row: Row) -> bool:
     return False
 
 
-async def _told(stage: Stage, row: Row, before: dict[str, float], log_before: int) -> bool:
-    if row.is_alert:
-        return (await stage.alerts())[row.told] > before[row.told]
-    return row.told in stage.log()[log_before:]
+async def _told(stage: Stage, row: Row, before: dict[str, float]) -> bool:
+    return (await stage.alerts())[row.told] > before[row.told]
 
 
 def _is_promised(row: Row, answer: Answer) -> bool:
@@ -129,9 +128,12 @@ def _judge(row: Row, answers: list[Answer], found: Measured) -> None:
 async def _limits_missing(stage: Stage) -> Measured:
     began = time.monotonic()
     code, line = await asyncio.to_thread(limits_missing, stage)
-    wrong = "" if code == 2 and "no-limits.toml" in line else f"exit code {code}: {line}"
-    took_s = round(time.monotonic() - began, 2)
-    return Measured("limits file missing", f"exit code {code}", 0.0, took_s, "", wrong=wrong)
+    name, took_s = Alert.NOT_STARTED.value, round(time.monotonic() - began, 2)
+    well = code == 2 and name in line and "no-limits.toml" in line
+    wrong = "" if well else f"exit code {code}: {line}"
+    return Measured(
+        "limits file missing", f"exit code {code}", 0.0, took_s, name, took_s, wrong=wrong
+    )
 
 
 async def run(only: str) -> list[Measured]:

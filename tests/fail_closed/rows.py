@@ -35,7 +35,7 @@ class Row:
     """A fault and its promise.
 
     answers: what a signal may be told meanwhile. notices: the engine needs a moment to see it, and
-    approves until then. told: the name of an alert, or of a line in the log.
+    approves until then. told: the name of an alert.
     """
 
     fault: str
@@ -47,11 +47,6 @@ class Row:
     account_id: str = PAPER
     needs_tmpfs: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_alert(self) -> bool:
-        """Whether `told` is an alert; else a line of the log."""
-        return self.told in {each.value for each in Alert}
 
 
 def _row(fault: str, breaks: Step, mends: Step, answers: set[str], told: str, **more: Any) -> Row:
@@ -352,10 +347,16 @@ def rows() -> list[Row]:
             killed.kills_a_commit,
             killed.closes,
             passing,
-            "commit_unknown",
+            Alert.COMMIT_UNKNOWN.value,
             notices=True,
         ),
-        _row("the reply to a commit lost", _reply_lost, _postgres_heals, passing, "commit_unknown"),
+        _row(
+            "the reply to a commit lost",
+            _reply_lost,
+            _postgres_heals,
+            passing,
+            Alert.COMMIT_UNKNOWN.value,
+        ),
         _row(
             "quotes stopped",
             _quotes_stop,

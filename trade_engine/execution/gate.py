@@ -364,7 +364,12 @@ class AccountGate:
         self._observer.committed(outcome)
         if outcome is not Committed.UNKNOWN:
             return outcome
-        log.warning("commit_unknown", account_id=self.account_id, sequence=commit.sequence)
+        raise_alert(
+            self._observer,
+            Alert.COMMIT_UNKNOWN,
+            account_id=self.account_id,
+            sequence=commit.sequence,
+        )
         while True:
             try:
                 done = await self._stores.record.has_entry(
