@@ -21,13 +21,13 @@ import grpc
 from tests.faults.client_log import ClientLog
 from tests.faults.limits import BASE
 from tests.faults.limits_client import LimitsClient
-from tests.faults.plan import ACCOUNTS, PRICE, SYMBOLS, Halt, Plan, Signal
+from tests.faults.market import Market
+from tests.faults.plan import ACCOUNTS, Halt, Plan, Signal
 from tests.faults.replica import Replica
 from tests.support.e2e import Client
 from trade_engine.v1 import (
     control_service_pb2,
     decision_pb2,
-    market_data_service_pb2,
     order_pb2,
     signal_pb2,
     signal_service_pb2,
@@ -72,6 +72,7 @@ class Clients:
         self._replicas = replicas
         self._log = log
         self._chance = random.Random(plan.seed + 1)
+        self._market = Market(plan.seed + 2, plan.quote_size)
         self._channels: list[grpc.aio.Channel] = []
         self._clients: list[Client] = []
         self._signals = iter(plan.signals)
@@ -80,6 +81,7 @@ class Clients:
         self._came_back: Counter[str] = Counter()
         self._last: dict[tuple[str, str], int] = {}
         self._over = asyncio.Event()
+        self._replaced = asyncio.Semaphore(0)
         self._limits = LimitsClient(log, self._any)
         self._probes = itertools.count()
         self._following: list[asyncio.Task[None]] = []
@@ -115,6 +117,11 @@ class Clients:
         """Signals and cancels, until `end_load`."""
         await asyncio.gather(*(self._submit() for _ in range(self._plan.workers)))
 
+    async def replaced(self) -> None:
+        """Wait until as many replacements were approved as the plan wants."""
+        for _ in range(self._plan.replacements):
+            await self._replaced.acquire()
+
     def end_load(self) -> None:
         """No new signal from now on; what has no answer yet is asked again by `make_up`."""
         self._over.set()
@@ -123,7 +130,9 @@ class Clients:
         """After the faults: resume what is halted, ask again about what was not answered.
 
         The limits become the widest, so that what is left open can be told from what is refused.
+        What waits for a price gets it, so that what stays open can be told from what is stuck.
         """
+        self._market.meets_always = True
         if self._plan.changes:
             await self._limits.change(BASE)
         while self._halted:
@@ -192,6 +201,8 @@ class Clients:
                 answer.decision.SerializeToString(deterministic=True)
             ).decode(),
         )
+        if answer.decision.HasField("replacement"):
+            self._replaced.release()
         return answer.decision
 
     async def _cancel(self, account_id: str, order_id: str) -> None:
@@ -291,16 +302,7 @@ class Clients:
             await asyncio.sleep(0.2)
 
     async def _publish(self, client: Client, timeout_s: float) -> None:
-        request = market_data_service_pb2.PublishQuotesRequest()
-        for symbol in SYMBOLS:
-            quote = request.quotes.add(
-                symbol=symbol,
-                bid=f"{PRICE - 1}.99",
-                ask=f"{PRICE}.01",
-                bid_size=self._plan.quote_size,
-                ask_size=self._plan.quote_size,
-            )
-            quote.quote_time.FromNanoseconds(time.time_ns())
+        request = self._market.quotes()
         call = client.quotes.PublishQuotes(iter([request]), timeout=timeout_s)
         await self._told("PublishQuotes", client, call)
 

@@ -34,6 +34,45 @@ def _an_entry(evidence: Evidence, kind: str) -> Row:
     return next(each for each in evidence.journal if each["kind"] == kind)
 
 
+def _a_replacement(evidence: Evidence) -> Row:
+    return next(each for each in evidence.messages if each["message"]["kind"] == "REPLACE")
+
+
+def _replaced(evidence: Evidence) -> Row:
+    """The order of the record that the broker replaced."""
+    [order_id] = {
+        each["cl_ord_id"]
+        for each in evidence.reports
+        if each["report"].get("exec_type") == "REPLACED"
+    } & {_a_replacement(evidence)["cl_ord_id"]}
+    return next(each for each in evidence.orders if each["order_id"] == order_id)
+
+
+def _wish(evidence: Evidence) -> Row:
+    """The decision that approved the first replacement."""
+    cl_ord_id = _a_replacement(evidence)["message"]["terms"]["cl_ord_id"]
+    return next(
+        each
+        for each in evidence.journal
+        if each["kind"] == "DECISION" and cl_ord_id in each["payload"]
+    )
+
+
+def _grow_the_wish(evidence: Evidence) -> None:
+    """Let the terms that were asked for pass every limit of an order."""
+    wish = _wish(evidence)
+    asked = evidence.journal[evidence.journal.index(wish) + 1]
+    assert asked["kind"] == "REPLACE_REQUESTED"
+    _payload(asked, lambda payload: payload["replacement"].update(order_qty="1000000"))
+
+
+def _replace_past_a_halt(evidence: Evidence) -> None:
+    """Let everything have been halted just before the replacement came."""
+    arrived_ns = _a_replacement(evidence)["arrived_at_ns"]
+    evidence.messages = [each for each in evidence.messages if each["message"]["kind"] == "REPLACE"]
+    _halt(evidence, "DRAINED", [], arrived_at_ns=arrived_ns)
+
+
 def _approval(evidence: Evidence) -> Row:
     return next(
         each
@@ -42,8 +81,14 @@ def _approval(evidence: Evidence) -> Row:
     )
 
 
-def _halt(evidence: Evidence, result: str, in_doubt: list[str], mode: str = "HALTED") -> None:
-    before_ns = _an_order(evidence)["arrived_at_ns"] - 1_000_000
+def _halt(
+    evidence: Evidence,
+    result: str,
+    in_doubt: list[str],
+    mode: str = "HALTED",
+    arrived_at_ns: int = 0,
+) -> None:
+    before_ns = (arrived_at_ns or _an_order(evidence)["arrived_at_ns"]) - 1_000_000
     evidence.events = [each for each in evidence.events if each["what"] != "resume"]
     evidence.events.append(
         {
@@ -98,6 +143,11 @@ FORGERIES: dict[str, tuple[int, Forge]] = {
         1,
         lambda e: _an_order(e)["message"]["terms"].update(price="1"),
     ),
+    "new terms arrive twice": (1, lambda e: e.messages.append(_a_replacement(e))),
+    "new terms are others": (
+        1,
+        lambda e: _a_replacement(e)["message"]["terms"].update(order_qty="77777"),
+    ),
     "a broker's order is unknown": (1, lambda e: _an_order(e).update(cl_ord_id="o-rogue")),
     "an answer is not in the journal": (2, lambda e: _an_event(e, "ack").update(signal_id="none")),
     "a repeat is answered otherwise": (
@@ -118,6 +168,13 @@ FORGERIES: dict[str, tuple[int, Forge]] = {
         3,
         lambda e: _payload(_approval(e), lambda p: p["decision"].update(limits_version="none")),
     ),
+    "new terms pass a limit": (3, _grow_the_wish),
+    "new terms were decided by other limits": (
+        3,
+        lambda e: _payload(_wish(e), lambda p: p["decision"].update(limits_version="none")),
+    ),
+    "the approval of new terms is gone": (4, lambda e: e.journal.remove(_wish(e))),
+    "new terms were sent past a halt": (5, _replace_past_a_halt),
     "an approval is gone": (4, lambda e: e.journal.remove(_approval(e))),
     "an order was sent past a halt": (5, lambda e: _halt(e, "DRAINED", [])),
     "an order in doubt was not named": (5, lambda e: _halt(e, "IN_DOUBT", ["o-another"])),
@@ -145,6 +202,7 @@ FORGERIES: dict[str, tuple[int, Forge]] = {
     "a position is off": (9, lambda e: e.positions[0].update(quantity="12345")),
     "cash is off": (9, lambda e: e.accounts[0]["summary"].update(cash="1")),
     "CumQty is off": (9, lambda e: e.orders[0].update(cum_qty="12345")),
+    "terms are not the broker's": (9, lambda e: _replaced(e).update(order_qty="12345")),
     "a status is illegal": (9, lambda e: e.orders[0].update(ord_status="SUSPENDED")),
     "it was never quiet": (
         10,

@@ -18,6 +18,7 @@ import psycopg
 import redis
 
 from tests.faults.client_log import ClientLog
+from tests.faults.patience import patience
 from tests.faults.plan import POINT_FAULTS, Fault, Plan
 from tests.faults.replica import START_S, Replica
 from tests.faults.servers import Servers
@@ -137,7 +138,8 @@ class Injector:
     async def _serves(self, replica: Replica) -> bool:
         """Wait until a replica is ready; False when it was not so all the time."""
         was_ready = replica.ready.is_set()
-        await asyncio.wait_for(replica.ready.wait(), START_S)
+        async with patience(START_S):
+            await replica.ready.wait()
         replica.command("disarm")
         replica.signal(signal.SIGCONT)
         await asyncio.sleep(STRIKES_FOR_S)

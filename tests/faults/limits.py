@@ -16,6 +16,8 @@ BASE: Values = {
     "symbol_position_notional_max": 60_000,
     "gross_exposure_max": 90_000,
 }
+NARROW: Values = {"symbol_position_notional_max": 20_000, "gross_exposure_max": 30_000}
+"""What the load reaches at once, whatever comes of it."""
 TIGHT: dict[str, tuple[int | str, ...]] = {
     "order_quantity_max": (60, 100),
     "order_notional_max": (9_000, 16_000),

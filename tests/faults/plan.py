@@ -10,24 +10,22 @@ import random
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from tests.faults.limits import BASE, Values, drawn
+from tests.faults.limits import BASE, NARROW, Values, drawn
+from tests.faults.market import RESTING, SYMBOLS
 from tests.faults.points import ACTIONS, POINTS
 
 ACCOUNTS = ("default", "second")
 STRATEGIES = ("s0", "s1", "s2", "s3")
-SYMBOLS = ("AAPL", "IBM")
-PRICE = 150
-"""Every quote's mid, always: so what a limit counts is known without a market."""
 
-SCOPES = ("GLOBAL", "ACCOUNT:default", "ACCOUNT:second", "STRATEGY:s1", "SYMBOL:IBM")
+SCOPES = ("GLOBAL", "ACCOUNT:default", "ACCOUNT:second", "STRATEGY:s1", "SYMBOL:IBM", "SYMBOL:MSFT")
 
 LOAD_S = 2.5
-HALTS = 5
-"""The number of the invariant about halts."""
+LIMITS, HALTS = 3, 5
+"""The numbers of the invariants about limits and halts."""
 SIGNALS = 2000
 
 POINT_FAULTS = tuple(f"{action} {point}" for action, point in product(ACTIONS, POINTS))
-SELDOM = ("9-cancel", "9-send", "9-broker-books", "10-take-report", "10-acknowledge")
+SELDOM = ("9-cancel", "9-send", "9-replace", "9-broker-books", "10-take-report", "10-acknowledge")
 """Steps that only the sender comes by, and not in every run: they are planned twice as often."""
 PLANNED_POINTS = POINT_FAULTS + tuple(
     name for name in POINT_FAULTS if name.rpartition(" ")[2] in SELDOM
@@ -121,8 +119,8 @@ class Plan:
     limits are those at the start. quote_size is of every quote, without limit when empty. hostile
     is how often each thing goes wrong at the venue. reconnect_s says of each subscriber of an
     account how long it stays before it comes again elsewhere. load_s is how long the load lasts at
-    least: it goes on until the last halt, and while faults are to happen. workers strategies rest
-    for pace_s between two signals.
+    least: it goes on until the last halt, while faults are to happen, and until so many
+    replacements were approved. workers strategies rest for pace_s between two signals.
     """
 
     seed: int
@@ -138,6 +136,7 @@ class Plan:
     hostile: float = 0.0
     reconnect_s: list[float] = field(default_factory=list)
     load_s: float = LOAD_S
+    replacements: int = 0
     workers: int = 10
     pace_s: float = 0.02
 
@@ -202,11 +201,14 @@ def halt_race_of(seed: int, halts: int) -> Plan:
     )
 
 
-def plant_plan_of(seed: int, invariant: int, *, hostile: bool) -> Plan:
+def plant_plan_of(seed: int, invariant: int, *, hostile: bool, replacements: int) -> Plan:
     """A run without faults that shows a planted bug: busy, and with what it takes to show."""
-    plan = replace(plan_of(seed, faultless=True), replicas=2, lease_ttl_ms=5000)
+    plan = plan_of(seed, faultless=True)
+    plan = replace(plan, replicas=2, lease_ttl_ms=5000, replacements=replacements)
     if hostile:
         return replace(plan, hostile=0.3)
+    if invariant == LIMITS:
+        return replace(plan, limits=BASE | NARROW)
     if invariant == HALTS:
         halts = [
             Halt(at_s=0.3 + number * 0.4, scope="GLOBAL", mode=mode, cancel_open_orders=False,
@@ -217,13 +219,16 @@ def plant_plan_of(seed: int, invariant: int, *, hostile: bool) -> Plan:
     return plan
 
 
-def _faults(chance: random.Random, seed: int, replicas: int) -> list[Fault]:
-    """Five at points and three others: runs of consecutive seeds meet each equally often."""
-    names = [
+def faults_of(seed: int) -> list[str]:
+    """Six at points and two others: runs of consecutive seeds meet each equally often."""
+    return [
         family[(seed * share + number) * 11 % len(family)]
-        for family, share in ((PLANNED_POINTS, 5), (OTHER_FAULTS, 3))
+        for family, share in ((PLANNED_POINTS, 6), (OTHER_FAULTS, 2))
         for number in range(share)
     ]
+
+
+def _faults(chance: random.Random, seed: int, replicas: int) -> list[Fault]:
     found = [
         Fault(
             at_s=chance.uniform(0.1, LOAD_S - 0.6),
@@ -232,7 +237,7 @@ def _faults(chance: random.Random, seed: int, replicas: int) -> list[Fault]:
             lasts_s=chance.uniform(0.2, 1.2),
             amount=_amount(chance, name),
         )
-        for name in names
+        for name in faults_of(seed)
     ]
     return sorted(found, key=lambda fault: fault.at_s)
 
@@ -247,15 +252,29 @@ def _amount(chance: random.Random, name: str) -> int:
 
 def _signal(chance: random.Random, number: int) -> Signal:
     up = chance.random() < 0.5 if number % 5 == 0 else number // 30 % 2 == 0
-    return Signal(
+    signal = Signal(
         signal_id=f"load-{number}",
         account_id=ACCOUNTS[0] if chance.random() < 0.7 else ACCOUNTS[1],
         strategy_id=chance.choice(STRATEGIES),
-        symbol=chance.choice(SYMBOLS),
+        symbol=chance.choice((*SYMBOLS, RESTING)),
         buy=up,
         target=chance.choice((5_000.0, 12_000.0, 20_000.0)) * (1 if up else chance.choice((-1, 0))),
         again=chance.choice((0, 0, 0, 0, 1, 2)),
         cancel=chance.random() < 0.4,
+    )
+    return _resting(chance, signal) if signal.symbol == RESTING else signal
+
+
+def _resting(chance: random.Random, signal: Signal) -> Signal:
+    """Where orders wait, two strategies keep changing their minds, one on each side."""
+    buy = chance.random() < 0.5
+    target = chance.choice((2_500.0, 4_500.0, 6_500.0, 8_500.0))
+    return replace(
+        signal,
+        strategy_id=STRATEGIES[0] if buy else STRATEGIES[1],
+        buy=buy,
+        target=target if buy else -target,
+        cancel=signal.cancel and chance.random() < 0.2,
     )
 
 

@@ -63,6 +63,30 @@ def _an_order_is_sent_twice() -> None:
     _put(PaperBroker, "send", twice)
 
 
+def _new_terms_are_sent_twice() -> None:
+    replace_there = PaperBroker.replace
+
+    async def twice(self: PaperBroker, asked: Any) -> Any:
+        answers = await replace_there(self, asked)
+        await replace_there(self, asked)
+        return answers
+
+    _put(PaperBroker, "replace", twice)
+
+
+def _other_new_terms_are_sent() -> None:
+    replace_there = PaperBroker.replace
+
+    async def larger(self: PaperBroker, asked: Any) -> Any:
+        grown = [
+            replace(each, terms=replace(each.terms, order_qty=each.terms.order_qty + 1))
+            for each in asked
+        ]
+        return await replace_there(self, grown)
+
+    _put(PaperBroker, "replace", larger)
+
+
 def _another_price_is_sent() -> None:
     send = PaperBroker.send
 
@@ -385,6 +409,8 @@ _KEPT: list[Any] = []
 PLANTS: dict[str, tuple[int, Callable[[], None]]] = {
     "an-order-is-sent-twice": (1, _an_order_is_sent_twice),
     "another-price-is-sent": (1, _another_price_is_sent),
+    "new-terms-are-sent-twice": (1, _new_terms_are_sent_twice),
+    "other-new-terms-are-sent": (1, _other_new_terms_are_sent),
     "answered-but-not-committed": (2, _answered_but_not_committed),
     "a-repeat-is-answered-otherwise": (2, _a_repeat_is_answered_otherwise),
     "limits-are-not-changed": (2, _limits_are_acknowledged_and_not_changed),
@@ -413,6 +439,8 @@ PLANTS: dict[str, tuple[int, Callable[[], None]]] = {
 }
 """Each bug by its name, with the invariant that it violates."""
 
+OF_REPLACEMENTS = frozenset({"new-terms-are-sent-twice", "other-new-terms-are-sent"})
+"""Those that show only where orders are replaced."""
 AT_A_HOSTILE_VENUE = frozenset({"a-bust-is-not-taken-back"})
 """Those that show only where the venue takes back what it said."""
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.plan import plant_plan_of
-from tests.faults.plants import AT_A_HOSTILE_VENUE, PLANTS
+from tests.faults.plants import AT_A_HOSTILE_VENUE, OF_REPLACEMENTS, PLANTS
 from tests.faults.run import run
 from tests.faults.servers import Servers, private_servers
 
@@ -27,7 +27,12 @@ def find(name: str, seed: int, servers: Servers, folder: Path) -> tuple[bool, st
     """Whether the bug is found where it should be (nothing where there is none), and what is."""
     planted = "" if name == CLEAN else name
     invariant, _ = PLANTS.get(name, (0, None))
-    plan = plant_plan_of(seed, invariant, hostile=name in AT_A_HOSTILE_VENUE)
+    plan = plant_plan_of(
+        seed,
+        invariant,
+        hostile=name in AT_A_HOSTILE_VENUE,
+        replacements=3 if name in OF_REPLACEMENTS else 0,
+    )
     outcome = asyncio.run(run(plan, servers, folder / name, planted))
     first = [f"{number}: {said[0]}" for number, said in outcome.violations.items()]
     if name == CLEAN:

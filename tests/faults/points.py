@@ -67,6 +67,7 @@ STEPS = (
     Step("9-send", PaperBroker, "send"),
     Step("9-broker-books", PaperVenueBooks, "record"),
     Step("9-cancel", PaperBroker, "cancel"),
+    Step("9-replace", PaperBroker, "replace"),
     Step("10-take-report", AccountGate, "enqueue", _a_report),
     Step("10-acknowledge", PaperVenueBooks, "acknowledge"),
 )

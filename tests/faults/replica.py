@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.faults.patience import patience
+
 START_S = 60.0
 STOP_S = 20.0
 
@@ -83,8 +85,10 @@ class Replica:
 
     async def _ended(self) -> int:
         assert self._task is not None
-        done, _ = await asyncio.wait({self._task}, timeout=STOP_S)
-        if not done:
+        try:
+            async with patience(STOP_S):
+                await asyncio.wait({self._task})
+        except TimeoutError:
             self.signal(signal.SIGKILL)
             await self._task
         return self.exit_codes[-1]

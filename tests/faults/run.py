@@ -19,7 +19,9 @@ from tests.faults.evidence import Evidence, sessions, take
 from tests.faults.injector import Injector, Wires
 from tests.faults.invariants import check
 from tests.faults.limits import limits_toml
-from tests.faults.plan import ACCOUNTS, PRICE, Plan
+from tests.faults.market import PRICE, instruments_toml
+from tests.faults.patience import patience
+from tests.faults.plan import ACCOUNTS, Plan
 from tests.faults.replica import START_S, Replica
 from tests.faults.servers import SECRET, Servers
 from tests.proxy import Proxy
@@ -27,6 +29,7 @@ from trade_engine.domain.journal import ORDER_KINDS
 from trade_engine.storage.postgres.url import connection_words
 
 QUIET_S = 10.0
+"""How long all may take after the last fault, on a machine of its own: see `patience`."""
 LOOK_EVERY_S = 0.05
 STAGES = ("opened", "loaded", "healed", "settled", "stopped")
 
@@ -67,6 +70,7 @@ async def run(plan: Plan, servers: Servers, folder: Path, planted: str = "") -> 
     violations = await asyncio.to_thread(check, evidence)
     counts = Counter(event["what"] for event in log.events)
     counts["broker orders"] = sum(m["message"]["kind"] == "ORDER" for m in evidence.messages)
+    counts["replacements"] = sum(m["message"]["kind"] == "REPLACE" for m in evidence.messages)
     counts["fills"] = len(evidence.fills)
     after_s = {
         event["what"]: round((event["at_ns"] - began_ns) / 1e9, 1)
@@ -80,6 +84,7 @@ async def run(plan: Plan, servers: Servers, folder: Path, planted: str = "") -> 
 def _prepare(plan: Plan, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "limits.toml").write_text(limits_toml(plan.limits))
+    (folder / "instruments.toml").write_text(instruments_toml())
 
 
 async def _live(
@@ -105,7 +110,10 @@ async def _live(
                 f"engine-{number}",
                 _arguments(plan, servers, database, wire, planted),
                 # Later ones take what is in force, which may be others by then.
-                ["--limits", str(folder / "limits.toml")],
+                [
+                    *("--limits", str(folder / "limits.toml")),
+                    *("--instruments", str(folder / "instruments.toml")),
+                ],
                 _environment(plan),
                 folder / f"engine-{number}.log",
                 injector.on_start,
@@ -122,7 +130,9 @@ async def _live(
         await clients.open()
         log.write("opened")
         loading = asyncio.create_task(clients.load())
-        await asyncio.gather(asyncio.sleep(plan.load_s), clients.operate(), injector.run())
+        await asyncio.gather(
+            asyncio.sleep(plan.load_s), clients.operate(), clients.replaced(), injector.run()
+        )
         clients.end_load()
         await loading
         log.write("loaded")
@@ -159,7 +169,7 @@ async def _settle(clients: Clients, database_url: str, log: ClientLog, evidence:
     ):
         began, left = time.monotonic(), [what]
         with suppress(TimeoutError):
-            async with asyncio.timeout(QUIET_S):
+            async with patience(QUIET_S):
                 await begin()
                 while left := await look():  # noqa: ASYNC110  asked of the engines
                     await asyncio.sleep(LOOK_EVERY_S)
@@ -224,7 +234,8 @@ def _environment(plan: Plan) -> dict[str, str]:
 
 async def _ready(replica: Replica) -> None:
     try:
-        await asyncio.wait_for(replica.ready.wait(), START_S)
+        async with patience(START_S):
+            await replica.ready.wait()
     except TimeoutError:
         raise AssertionError(
             f"{replica.name} did not start: {replica.log.read_text()[-2000:]}"
@@ -233,6 +244,6 @@ async def _ready(replica: Replica) -> None:
 
 def _metrics(replica: Replica) -> str:
     url = f"http://127.0.0.1:{replica.metrics_port}/metrics"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text: str = answer.read().decode()
         return text

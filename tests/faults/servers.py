@@ -31,6 +31,8 @@ SECRET = "hunter2-not-to-be-seen"
 """The password in every URL that an engine gets; no log, error or metric may have it."""
 TEMPLATE = "trade_engine"
 TMPFS_MB = 1024
+ANSWER_S = 30
+"""How long a server that runs may take to answer the harness."""
 
 
 class Servers:
@@ -59,7 +61,7 @@ class Servers:
             self.wake()
             self.free_disk()
             self._servers.stop()
-        if self.on_tmpfs:
+        if self._folder.is_mount():  # whatever was begun
             subprocess.run(["umount", "-l", str(self._folder)], check=False)
 
     # ---- where they are ---------------------------------------------------------------------
@@ -94,7 +96,7 @@ class Servers:
     @contextmanager
     def administrator(self, database: str = TEMPLATE) -> Iterator[psycopg.Connection]:
         words = connection_words(self.database_url(database))
-        with psycopg.connect(**words, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(**words, autocommit=True, connect_timeout=ANSWER_S) as connection:
             yield connection
 
     def create(self, database: str) -> None:
@@ -114,9 +116,11 @@ class Servers:
             )
 
     def redis(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self.redis_socket), socket_timeout=5, protocol=2)
+        return redis.Redis(
+            unix_socket_path=str(self.redis_socket), socket_timeout=ANSWER_S, protocol=2
+        )
 
-    def wait_ready(self, within_s: float = 20.0) -> None:
+    def wait_ready(self, within_s: float = 120.0) -> None:
         """Wait until both answer again."""
         deadline = time.monotonic() + within_s
         while True:

@@ -84,7 +84,8 @@ def _tell(result: Result) -> None:
     found = f"VIOLATED {sorted(result.violations, key=int)}" if result.violations else "ok"
     print(
         f"seed {result.seed}: {result.replicas} replicas, {counts.get('ack', 0)} answers,"
-        f" {counts.get('broker orders', 0)} orders, {counts.get('halt', 0)} halts,"
+        f" {counts.get('broker orders', 0)} orders,"
+        f" {counts.get('replacements', 0)} replacements, {counts.get('halt', 0)} halts,"
         f" {counts.get('limits', 0)} changes of limits, {counts.get('update', 0)} updates,"
         f" {sum(result.happened.values())} faults, {result.took_s:.1f} s: "
         + (f"FAILED {result.failed}" if result.failed else found)

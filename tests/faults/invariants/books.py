@@ -33,18 +33,23 @@ LEGAL = {
     "REJECTED": set[str](),
     "EXPIRED": {"PARTIALLY_FILLED", "FILLED"},
 }
-"""What may follow what at the paper venue, which knows no replace, stop or suspension."""
+"""What may follow what at the paper venue, which knows no stop or suspension."""
 AMENDED = {
     # Less is filled: what is left works again, or was canceled while it was not there.
     "FILLED": {"PARTIALLY_FILLED", "NEW", "CANCELED"},
     "PARTIALLY_FILLED": {"NEW"},
 }
 """What may follow by a bust or a correction beside that."""
+REPLACED = {
+    "FILLED": {"PARTIALLY_FILLED"},  # filled on the old terms, and larger on the new ones
+}
+"""What may follow by new terms beside that."""
 
 
 def books_are_the_fold(evidence: Evidence) -> Violations:
     """9: positions, cash and CumQty are the fold of the fills; only legal transitions."""
     yield from _fills_are_the_brokers(evidence)
+    yield from _terms_are_the_brokers(evidence)
     for account_id in evidence.account_ids:
         prefix, status = Prefix(account_id, evidence.prices), dict[str, str]()
         for entry in evidence.entries(account_id):
@@ -71,8 +76,11 @@ def _order_follows(
     before = status.get(order_id, "PENDING_NEW")
     status[order_id] = after
     may_follow = LEGAL.get(before, set())
-    if kind is EntryKind.EXECUTION and payload["report"]["exec_type"] in AMENDMENTS:
+    exec_type = payload["report"]["exec_type"] if kind is EntryKind.EXECUTION else ""
+    if exec_type in AMENDMENTS:
         may_follow = may_follow | AMENDED.get(before, set())
+    elif exec_type == "REPLACED":
+        may_follow = may_follow | REPLACED.get(before, set())
     if after not in may_follow | {before}:
         yield f"{order_id} went {before} to {after}"
     if Decimal(order["cum_qty"]) != now.filled.get(order_id, ZERO):
@@ -108,6 +116,8 @@ def _fills_are_the_brokers(evidence: Evidence) -> Violations:
     theirs: dict[tuple[str, str], tuple[Decimal, ...]] = {}
     for each in evidence.reports:
         report = each["report"]
+        if "refused" in report:
+            continue
         if report["exec_type"] == "TRADE":
             theirs[each["account_id"], each["exec_id"]] = _numbers(report)
         elif report["exec_type"] in AMENDMENTS:
@@ -119,6 +129,23 @@ def _fills_are_the_brokers(evidence: Evidence) -> Violations:
                 f"execution {key}: {names} are {theirs.get(key)} at the broker,"
                 f" {ours.get(key)} here"
             )
+
+
+def _terms_are_the_brokers(evidence: Evidence) -> Violations:
+    """An order that was replaced is as the broker last said."""
+    theirs = {
+        (each["account_id"], each["cl_ord_id"]): each["report"]
+        for each in evidence.reports
+        if each["report"].get("exec_type") == "REPLACED"
+    }
+    for order in evidence.orders:
+        said = theirs.get((order["account_id"], order["order_id"]), order)
+        for name in ("order_qty", "price"):
+            if Decimal(said[name]) != Decimal(order[name]):
+                yield (
+                    f"order {order['order_id']}: {name} is {said[name]} at the broker,"
+                    f" {order[name]} here"
+                )
 
 
 def _numbers(report: Row) -> tuple[Decimal, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.workload.prefixes import Prefix
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.trading_state import Scope
 
+SENT = frozenset({"ORDER", "REPLACE"})
+"""What at the broker's is an order, or makes another one of it."""
 ECONOMIC = ("symbol", "side", "ord_type", "time_in_force", "order_qty", "price")
 
 
@@ -64,11 +67,10 @@ def _approved_terms(evidence: Evidence) -> dict[tuple[str, str], Any]:
 def _replacements(evidence: Evidence) -> Violations:
     """New terms at the broker that no decision approved, or that came more than once."""
     approved = {
-        (account_id, asked["order_id"], asked["cl_ord_id"]): asked
+        _terms_key(account_id, asked): asked
         for account_id in evidence.account_ids
         for entry, payload in evidence.payloads(account_id)
-        if entry["kind"] == EntryKind.DECISION
-        and (asked := payload["decision"].get("replacement")) is not None
+        if (asked := _new_terms(entry, payload)) is not None
     }
     came: Counter[tuple[str, str, str]] = Counter()
     for message in evidence.messages:
@@ -84,6 +86,18 @@ def _replacements(evidence: Evidence) -> Violations:
             yield f"the broker was asked for the terms {key} more than once"
 
 
+def _new_terms(entry: Row, payload: Row) -> Row | None:
+    """The new terms for an order that a decision approved, if it did."""
+    if entry["kind"] != EntryKind.DECISION or payload["decision"]["outcome"] != "APPROVED":
+        return None
+    found: Row | None = payload["decision"].get("replacement")
+    return found
+
+
+def _terms_key(account_id: str, terms: Row) -> tuple[str, str, str]:
+    return account_id, terms["order_id"], terms["cl_ord_id"]
+
+
 def _value(written: Any) -> Any:
     try:
         return Decimal(str(written))
@@ -94,8 +108,16 @@ def _value(written: Any) -> Any:
 def approved_first(evidence: Evidence) -> Violations:
     """4: no order without an approved decision before it, at the broker or in the journal."""
     approved: dict[tuple[str, str], int] = {}
+    new_terms = set[tuple[str, str, str]]()
     for account_id in evidence.account_ids:
         for entry, payload in evidence.payloads(account_id):
+            if (asked := _new_terms(entry, payload)) is not None:
+                new_terms.add(_terms_key(account_id, asked))
+            if (
+                entry["kind"] == EntryKind.REPLACE_REQUESTED
+                and (asked_for := _terms_key(account_id, payload["replacement"])) not in new_terms
+            ):
+                yield f"{entry['sequence']}: new terms {asked_for} were asked for, never approved"
             order = order_of(entry["kind"], payload)
             if order is None:
                 continue
@@ -112,11 +134,18 @@ def approved_first(evidence: Evidence) -> Violations:
         key = message["account_id"], message["cl_ord_id"]
         if message["message"]["kind"] == "ORDER" and key not in approved:
             yield f"the broker has order {key}, which no decision approved"
+        if message["message"]["kind"] == "REPLACE":
+            terms_key = *key, message["message"]["terms"]["cl_ord_id"]
+            if terms_key not in new_terms:
+                yield f"the broker has new terms {terms_key}, which no decision approved"
 
 
 def nothing_after_a_halt(evidence: Evidence) -> Violations:
-    """5: after DRAINED nothing of the scope arrived until Resume; after IN_DOUBT only the named."""
-    strategies = {each["order_id"]: each["strategy_id"] for each in evidence.orders}
+    """5: after DRAINED nothing of the scope arrived until Resume; after IN_DOUBT only the named.
+
+    New terms for an order are as an order.
+    """
+    orders = {each["order_id"]: each for each in evidence.orders}
     closing, past_halts = _by_the_journal(evidence)
     yield from past_halts
     for halt in evidence.events_of("halt"):
@@ -124,18 +153,20 @@ def nothing_after_a_halt(evidence: Evidence) -> Violations:
             continue
         scope, over_ns = Scope.parse(halt["scope"]), _over_ns(evidence, halt)
         for message in evidence.messages:
-            order_id = message["cl_ord_id"]
-            if message["message"]["kind"] != "ORDER" or order_id in halt["in_doubt"]:
+            order_id, kind = message["cl_ord_id"], message["message"]["kind"]
+            if kind not in SENT or order_id in halt["in_doubt"]:
                 continue
             if not halt["at_ns"] < message["arrived_at_ns"] < over_ns:
                 continue
-            symbol = message["message"]["terms"]["symbol"]
-            if not scope.covers(message["account_id"], strategies.get(order_id, ""), symbol):
+            terms = message["message"]["terms"]
+            order = orders.get(order_id, {"strategy_id": "", **terms})
+            if not scope.covers(message["account_id"], order["strategy_id"], order["symbol"]):
                 continue
-            if halt["mode"] == "HALTED" or order_id not in closing:
+            sent_as = terms.get("cl_ord_id", order_id)
+            if halt["mode"] == "HALTED" or sent_as not in closing:
                 late_ms = (message["arrived_at_ns"] - halt["at_ns"]) / 1e6
                 yield (
-                    f"order {order_id} arrived {late_ms:.1f} ms after the halt of"
+                    f"{kind} {sent_as} arrived {late_ms:.1f} ms after the halt of"
                     f" {halt['scope']} ({halt['mode']}) had returned {halt['result']}"
                 )
 
@@ -151,7 +182,7 @@ def _over_ns(evidence: Evidence, halt: Row) -> int:
 
 
 def _by_the_journal(evidence: Evidence) -> tuple[set[str], list[str]]:
-    """The orders that only closed for their strategy when the intent to send was committed.
+    """What only closed for its strategy when the intent to send was committed, by its ClOrdID.
 
     And, in words, what was approved although the journal halts it.
     """
@@ -161,11 +192,20 @@ def _by_the_journal(evidence: Evidence) -> tuple[set[str], list[str]]:
         for entry in evidence.entries(account_id):
             list(prefix.take(entry))
             order = order_of(entry.kind, orjson.loads(entry.payload))
-            if order is None or order["delivery"] != "SENDING":
+            if order is None or entry.kind not in (EntryKind.DECISION, EntryKind.DELIVERY):
                 continue
-            if entry.kind in (EntryKind.DECISION, EntryKind.DELIVERY):
-                closing.discard(order["order_id"])
+            for sent_as in _being_sent(order):
+                closing.discard(sent_as)
                 if prefix.closes(order):
-                    closing.add(order["order_id"])
+                    closing.add(sent_as)
         past_halts += (f"{account_id} {said}" for said in prefix.past_halts)
     return closing, past_halts
+
+
+def _being_sent(order: Row) -> Iterator[str]:
+    """The ClOrdIDs under which an order, or new terms for it, are on their way."""
+    if order["delivery"] == "SENDING":
+        yield order["order_id"]
+    for each in (order.get("chain") or {}).get("requests", ()):
+        if each.get("delivery") == "SENDING":
+            yield each["cl_ord_id"]
