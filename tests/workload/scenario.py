@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
@@ -21,6 +21,10 @@ RATE = "EURUSD"
 STRATEGIES = tuple(f"strategy-{number:02d}" for number in range(16))
 IN_A_ROW = 20
 """Signals that are submitted at once."""
+REPLACED = ("AAPL", "IBM")
+"""Whose working orders get new terms."""
+FOLLOWED = 3
+"""So many of the last patient signals are followed up."""
 STRANGER = "ZZZZ"
 """A symbol that no instruments file has."""
 
@@ -83,11 +87,12 @@ def scenario(seed: int, signals: int) -> Iterator[Step]:
     prices = {symbol: Decimal(draw.randint(20, 400)) for symbol in SYMBOLS}
     prices[RATE] = Decimal("1.1")
     halted: list[Scope] = []
+    patient: list[Signal] = []
     made = 0
     yield Quotes(dict(prices))
     while made < signals:
         count = min(draw.randint(1, IN_A_ROW), signals - made)
-        yield Signals(tuple(_signals(draw, seed, made, count)))
+        yield Signals(tuple(_signals(draw, seed, made, count, patient)))
         made += count
         yield _moved(draw, prices)
         yield from _events(draw, halted)
@@ -95,13 +100,29 @@ def scenario(seed: int, signals: int) -> Iterator[Step]:
         yield Resume(scope)
 
 
-def _signals(draw: random.Random, seed: int, first: int, count: int) -> Iterator[Signal]:
+def _signals(
+    draw: random.Random, seed: int, first: int, count: int, patient: list[Signal]
+) -> Iterator[Signal]:
+    """Signals in a row; patient ones, whose orders may rest, are followed up in a later row."""
     made: list[Signal] = []
+    waiting, patient[:] = patient[-FOLLOWED:], patient[-FOLLOWED:]
     for number in range(first, first + count):
         if made and draw.random() < 0.03:
             yield draw.choice(made)
-        made.append(_signal(draw, f"w{seed}-{number}"))
+        signal_id = f"w{seed}-{number}"
+        if waiting and draw.random() < 0.25:
+            made.append(_follow_up(draw, draw.choice(waiting), signal_id))
+        else:
+            made.append(_signal(draw, signal_id))
+        if made[-1].max_slippage_bps == 0 and made[-1].symbol in REPLACED:
+            patient.append(made[-1])
         yield made[-1]
+
+
+def _follow_up(draw: random.Random, before: Signal, signal_id: str) -> Signal:
+    """The same strategy wants more, or less, of what its order may still work for."""
+    factor = draw.choice((Decimal("0.5"), Decimal("1.5"), Decimal(2)))
+    return replace(before, signal_id=signal_id, target_exposure=before.target_exposure * factor)
 
 
 def _signal(draw: random.Random, signal_id: str) -> Signal:
@@ -117,7 +138,7 @@ def _signal(draw: random.Random, signal_id: str) -> Signal:
         target_exposure=Decimal(size),
         time_horizon=draw.choice(tuple(TimeHorizon)),
         exposure_unit=ExposureUnit.EQUITY_FRACTION if by_equity else ExposureUnit.NOTIONAL,
-        max_slippage_bps=draw.choice((None, Decimal(5), Decimal(20), Decimal(500))),
+        max_slippage_bps=draw.choice((None, Decimal(0), Decimal(5), Decimal(20), Decimal(500))),
         max_notional=draw.choice((None, None, Decimal(1_000), Decimal(8_000))),
     )
 

@@ -21,7 +21,7 @@ def test_every_decision_comes_out_the_same() -> None:
     for entry in ENTRIES:
         replay.take(entry)
     assert replay.findings.faults == []
-    assert replay.findings.counts["decisions"] >= 400
+    assert replay.findings.counts["decisions"] >= 600
 
 
 def test_the_chain_holds_and_its_orders_fold() -> None:
@@ -56,6 +56,7 @@ def test_it_has_something_of_everything() -> None:
         EntryKind.EXECUTION,
         EntryKind.TRADING_STATE,
         EntryKind.DAY_ROLL,
+        EntryKind.REPLACE_REQUESTED,
     }
     decisions = [
         orjson.loads(each.payload)["decision"]
@@ -64,3 +65,7 @@ def test_it_has_something_of_everything() -> None:
     ]
     assert {each["outcome"] for each in decisions} == {"APPROVED", "REJECTED", "NO_ACTION"}
     assert len({reason for each in decisions for reason in each["reasons"]}) >= 8
+    said = [each.payload for each in ENTRIES]
+    assert any(b'"exec_type":"REPLACED"' in each for each in said)
+    assert any(b'"fx_rate"' in each for each in said), "an order in euros"
+    assert any(b" raise busy" in each for each in said), "a limit raised for a while"
