@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 import pytest
@@ -30,6 +30,8 @@ from tests.support.trading import (
     signal,
     until_quiet,
 )
+from trade_engine.brokers.paper import PaperBroker
+from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.order import DeliveryState, Order, OrdStatus
@@ -48,9 +50,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order_router, "LOOK_EVERY_S", 0.2)
 
 
-async def approve(run: Running, *, resting: bool = False) -> str:
+async def approve(run: Running, *, resting: bool = False, strategy_id: str = "momentum-v1") -> str:
     """An approved order, by default one that fills as soon as it is sent; answers with its id."""
-    wish = signal(15_000)
+    wish = signal(15_000, strategy_id=strategy_id)
     if resting:
         wish.max_slippage_bps = Decimal(0)
     order = (await run.engine.submit(wish)).decision.order
@@ -159,6 +161,38 @@ async def test_a_cancel_is_asked_for_again_until_it_is_reported(
         await run.engine.cancel_order(ACCOUNT, order_id, "", "changed my mind", "ops")
         await until(run, order_id, OrdStatus.CANCELED)
         assert lost
+
+
+async def test_a_question_that_is_never_answered_holds_up_no_cancel(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def silent(_broker: Any, _account_id: str, names: Sequence[str]) -> NoReturn:
+        asked.append(names)
+        raise StoreUnavailable("settle it by hand")
+
+    async def swallowed(orders: Sequence[Any]) -> list[Delivery]:
+        return [Delivery.IN_DOUBT] * len(orders)
+
+    async with replicas(1, database_url, redis_url) as [run]:
+        first = await approve(run, resting=True)
+        second = await approve(run, resting=True, strategy_id="other")
+        for each in (first, second):
+            await until(run, each, OrdStatus.NEW)
+
+        monkeypatch.setattr(PaperBroker, "query", silent)
+        broker(run).send = swallowed  # type: ignore[method-assign]
+        wish = signal(1_500, strategy_id="another")
+        assert (await run.engine.submit(wish)).decision.order is not None
+        await eventually(lambda: len(asked) > 1)
+        await run.engine.cancel_order(ACCOUNT, first, "", "enough", "ops")
+        await until(run, first, OrdStatus.CANCELED)
+    asked.clear()
+    async with replicas(1, database_url, redis_url) as [run]:  # nor for who takes over
+        await eventually(lambda: len(asked) > 1)
+        await run.engine.cancel_order(ACCOUNT, second, "", "enough", "ops")
+        await until(run, second, OrdStatus.CANCELED)
 
 
 @pytest.mark.parametrize(("late_s", "status"), [(30, OrdStatus.FILLED), (61, OrdStatus.CANCELED)])

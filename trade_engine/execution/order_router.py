@@ -201,7 +201,7 @@ class OrderRouter:
                 raise Fenced("the lease was given too long ago")
             await self._broker.open_account(self.account_id)
             self._open = True
-            await self._look_through()
+            await self._look_first()
             working = asyncio.create_task(self._send_forever())
             reconciling = asyncio.create_task(self._reconciler.run())
             try:
@@ -226,6 +226,16 @@ class OrderRouter:
             log.warning("lease_given_up", account_id=self.account_id, token=lease.token)
             self._observer.sender(self.account_id, is_here=False)
             self._observer.unsent(self.account_id, {})
+
+    async def _look_first(self) -> None:
+        """Ask about what is unclear before anything else; without an answer, cancels still pass."""
+        try:
+            await self._look_through()
+        except Fenced:
+            raise
+        except EngineError as error:
+            log.warning("router_waits", account_id=self.account_id, why=error.message)
+            self.look()
 
     def _alert_failure(self) -> None:
         raise_alert(self._observer, Alert.ROUTER_FAILED, account_id=self.account_id, exc_info=True)
@@ -289,12 +299,21 @@ class OrderRouter:
                 self._look_due = True
 
     async def _step(self) -> None:
-        """Do all that is there to do now; nothing is sent that was not reconciled before."""
+        """Do all that is there to do now; nothing is sent that was not reconciled before.
+
+        A question that stays without an answer holds up what is queued, and never a cancel.
+        """
         await self._hand_over_ready()
         now = self._uptime()
         if self._look_due or now - self._looked_at > LOOK_EVERY_S:
             self._look_due, self._looked_at = False, now
-            await self._look_through()
+            try:
+                await self._look_through()
+            except Fenced:
+                raise
+            except EngineError:
+                await self._cancel_after_orders()
+                raise
         while self._queued and self._reconciler.agrees:
             order_ids = list(self._queued)[:SEND_MAX]
             request = IntentRequest(order_ids, _future())
@@ -305,10 +324,7 @@ class OrderRouter:
             await self._hand_over(cleared)
         if self._reconciler.agrees:
             await self._replaces.send_queued()
-        # Once more, and then without a pause: a cancel must not reach the broker before its order.
-        await self._hand_over_ready()
-        if self._cancels:
-            await self._cancel_all()
+        await self._cancel_after_orders()
 
     async def _hand_over_ready(self) -> None:
         if self._ready and not self._reconciler.agrees:
@@ -392,11 +408,17 @@ class OrderRouter:
         self._gate.enqueue(request)
         await request.answer
 
-    async def _cancel_all(self) -> None:
-        """Ask for cancels: again with each look through, until what came of them is reported."""
+    async def _cancel_after_orders(self) -> None:
+        """Ask for cancels: again with each look through, until what came of them is reported.
+
+        A cancel must not reach the broker before its order: what is ready goes first, and between
+        the two there is no pause.
+        """
+        await self._hand_over_ready()
         orders = list(self._cancels.values())
         self._cancels.clear()
-        await self._broker.cancel(orders)
+        if orders:
+            await self._broker.cancel(orders)
 
     # ---- what is unclear --------------------------------------------------------------------
 
