@@ -65,11 +65,12 @@ class PaperBroker:
         """Trade this account here; if it trades elsewhere, it stops doing so.
 
         Raises:
-            StoreUnavailable: the books do not answer; the account is not open.
+            StoreUnavailable: the books do not answer, or the broker is not started, or stopped
+                already, as it is while an engine ends; the account is not open.
         """
         async with self._opening[account_id]:
             if self._sink is None:
-                raise RuntimeError("start the paper broker before opening an account")
+                raise StoreUnavailable("the paper broker is not started, or stopped")
             known = self._accounts.get(account_id)
             if known is not None and known.is_open:
                 return

@@ -140,7 +140,7 @@ async def test_an_account_that_is_not_open_sends_nothing() -> None:
 
 async def test_an_account_is_opened_after_the_start() -> None:
     setup = Setup(MemoryBooks())
-    with pytest.raises(RuntimeError, match="start the paper broker"):
+    with pytest.raises(StoreUnavailable, match="not started"):
         await setup.broker.open_account("main")
 
 
