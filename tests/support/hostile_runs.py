@@ -256,8 +256,7 @@ def hostility_of(seed: int) -> Hostility:
     return Hostility(**{name: chance.choice([0.0, 0.1, 0.3]) for name in names})
 
 
-def rules(seeds: list[int], before: list[int]) -> Rulebook:
-    """Accounts for the seeds; the runs before them still hold what they traded in."""
+def rules(seeds: list[int]) -> Rulebook:
     wide = rulebook()
     return replace(
         wide,
@@ -271,7 +270,7 @@ def rules(seeds: list[int], before: list[int]) -> Rulebook:
                 "EQUITY",
                 working_orders=list(WorkingOrders)[number % 2],
             )
-            for seed in before + seeds
+            for seed in seeds
             for number, symbol in enumerate(symbols_of(seed))
         },
         accounts={
@@ -296,16 +295,9 @@ def quick() -> Iterator[None]:
 
 @asynccontextmanager
 async def fleet(
-    database_url: str,
-    redis_url: str,
-    seeds: list[int],
-    alerts: Alerts,
-    before: list[int] | None = None,
+    database_url: str, redis_url: str, seeds: list[int], alerts: Alerts
 ) -> AsyncIterator[list[Run]]:
-    """An engine with one account and one hostile broker for each seed.
-
-    before are the seeds of the last one on these stores.
-    """
+    """An engine with one account and one hostile broker for each seed."""
     async with AsyncExitStack() as stack:
         database, reading, link = (
             Database(database_url),
@@ -314,7 +306,7 @@ async def fleet(
         )
         for each in (database, reading, link):
             stack.push_async_callback(each.close)
-        rulebook_ = rules(seeds, before or [])
+        rulebook_ = rules(seeds)
         papers = {
             seed: PaperBroker(
                 PaperConfig(seed=seed),
@@ -368,8 +360,8 @@ async def run_all(
     """Run the seeds, so many together; gives the outcome of each."""
     with quick():
         for first in range(0, len(seeds), TOGETHER):
-            some, before = seeds[first:][:TOGETHER], seeds[:first][-TOGETHER:]
-            async with fleet(database_url, redis_url, some, alerts, before) as runs:
+            some = seeds[first : first + TOGETHER]
+            async with fleet(database_url, redis_url, some, alerts) as runs:
                 ends = await asyncio.gather(*(run.live() for run in runs), return_exceptions=True)
                 open_ends = [await _still_open(run) for run in runs]
             for run, end, is_open in zip(runs, ends, open_ends, strict=True):
