@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import secrets
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import structlog
 import uvloop
@@ -26,6 +27,7 @@ from trade_engine.brokers.paper_config import PaperConfig
 from trade_engine.config.brokers import load_brokers
 from trade_engine.config.rulebook import load_rulebook, unset_limits
 from trade_engine.config.settings import Settings
+from trade_engine.config.whereabouts import Whereabouts, noted
 from trade_engine.domain.clock import NS_PER_MS
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.rulebook import Rulebook
@@ -157,18 +159,29 @@ async def _serve(settings: Settings, plan: Plan, say: Say) -> bool:
         reloader = Reloader(settings, run.engine, plan.replica_id, plan.observer)
         loop.add_signal_handler(signal.SIGHUP, reloader.ask)
         run.doorbell.subscribe(server.hub.wake)
-        try:
-            port = await server.start()
-            if settings.metrics_listen:
-                serve_metrics(settings.metrics_listen, registry)
-            _settle_memory()
-            say(_ready(settings, run.engine.rulebook, port))
-            await _first_of(stop, run.engine.failed)
-            log.info("stopping")
-            loop.remove_signal_handler(signal.SIGHUP)
-        finally:
-            await server.stop(GRACE_S)
+        with ExitStack() as while_serving:
+            try:
+                address = _address(settings.listen, await server.start())
+                while_serving.enter_context(noted(_whereabouts(address, plan), time.time_ns))
+                if settings.metrics_listen:
+                    serve_metrics(settings.metrics_listen, registry)
+                _settle_memory()
+                say(_ready(settings, run.engine.rulebook, address))
+                await _first_of(stop, run.engine.failed)
+                log.info("stopping")
+                loop.remove_signal_handler(signal.SIGHUP)
+            finally:
+                await server.stop(GRACE_S)
         return run.engine.failed.is_set()
+
+
+def _address(listen: str, port: int) -> str:
+    """Where the engine listens, with the port that it was given."""
+    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+
+def _whereabouts(address: str, plan: Plan) -> Whereabouts:
+    return Whereabouts(address, os.getpid(), plan.database_url, plan.redis_url)
 
 
 async def _first_of(*events: asyncio.Event) -> None:
@@ -198,10 +211,7 @@ def _settle_memory() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _ready(settings: Settings, rulebook: Rulebook, port: int) -> str:
-    address = settings.listen
-    if not address.startswith("unix:"):
-        address = f"{address.rpartition(':')[0]}:{port}"
+def _ready(settings: Settings, rulebook: Rulebook, address: str) -> str:
     where = "your servers" if settings.database_url else f"data in {settings.data_dir}"
     unset = unset_limits(rulebook)
     lines = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,50 @@ def test_every_command_of_the_page_does_what_it_shows(
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}"
             assert re.fullmatch(pattern(output), done.stdout), f"{command}\n{done.stdout}"
+
+
+def told_past_the_engine() -> str:
+    """What the page says of a halt that passes an engine by."""
+    [block] = re.findall(r"^```text\n(engine .*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def test_past_an_engine_whose_stores_were_flags_a_halt_finds_them(
+    tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    flags = ("--database-url", database_url, "--redis-url", redis_url)
+    nothing = {name: each for name, each in os.environ.items() if "TRADE_ENGINE" not in name}
+    with engine_process(*flags, log=tmp_path / "engine.log") as engine:
+        pid = engine.process.pid
+
+        def halted(wanted: str) -> None:
+            asked = [
+                *[
+                    "trade-engine",
+                    "halt",
+                    "--all",
+                    "--reason",
+                    "stuck",
+                    "--within",
+                    "30",
+                    "--target",
+                ]
+            ]
+            done = subprocess.run(
+                [*asked, engine.target],
+                env={**nothing, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                     "COLUMNS": "400"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+                check=False,
+            )  # fmt: skip
+            assert done.returncode == 1, done.stdout
+            assert re.fullmatch(pattern(wanted), done.stdout), done.stdout
+
+        page = told_past_the_engine().replace(ADDRESS, engine.target).replace("4711", str(pid))
+        engine.process.send_signal(signal.SIGSTOP)
+        halted(re.sub("(?<=: )UNAVAILABLE: .*", "…", page))
+        engine.kill()
+        halted(page.replace(f"process {pid}", f"process {pid}, which ended by force"))

@@ -102,7 +102,7 @@ def halt(
 
     asked = in_background(ask_the_engine)
     if _why_no_answer(asked, ENGINE_FIRST_S):
-        reached = _told_the_stores(scope, mode, reason, data_dir, began + within)
+        reached = _told_the_stores(scope, mode, reason, target, data_dir, began + within)
         why = _why_no_answer(asked, began + within - time.monotonic())
         if why:
             return _say_reached(scope, reached, f"{target}: {why}", as_json=as_json)
@@ -110,18 +110,24 @@ def halt(
 
 
 def _told_the_stores(
-    scope: Scope, mode: HaltMode, reason: str, data_dir: Path | None, deadline: float
+    scope: Scope,
+    mode: HaltMode,
+    reason: str,
+    target: str,
+    data_dir: Path | None,
+    deadline: float,
 ) -> Reached:
     from trade_engine.cli.second_path import (  # noqa: PLC0415  slow to import
         halt_in_stores,
         state_of,
-        store_urls,
+        stores_of,
     )
 
     field = str(scope.WhichOneof("kind"))
     scope_id = "" if field == "global" else getattr(scope, field)
     state = state_of(field.removesuffix("_id").upper(), scope_id, mode.value, reason)
-    return halt_in_stores(*store_urls(data_dir), state, max(LEAST_S, deadline - time.monotonic()))
+    stores = stores_of(target, data_dir)
+    return halt_in_stores(stores, state, max(LEAST_S, deadline - time.monotonic()))
 
 
 def _why_no_answer(asked: Future[HaltResponse], wait_s: float) -> str:
@@ -166,11 +172,13 @@ def _say_reached(scope: Scope, reached: Reached, engine: str, *, as_json: bool) 
                 "result": "HALT_RESULT_IN_DOUBT" if reached.somewhere else "NOT_HALTED",
                 "in_doubt_order_ids": reached.unsent_order_ids,
                 "engine": engine,
+                "stores_named_by": reached.named_by,
                 "stores": {name: why or "took it" for name, why in reached.stores.items()},
             }
         )
         return code
     say(f"engine      NOT REACHED  {engine}", "red")
+    say(f"stores      as named by {reached.named_by}")
     for name, why in reached.stores.items():
         if why:
             say(f"{name:11} NOT REACHED  {why}", "red")

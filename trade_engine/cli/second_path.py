@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from trade_engine.cli.background import in_background
 from trade_engine.config.loading import load_settings
+from trade_engine.config.whereabouts import found
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.embedded import urls_of
@@ -39,9 +40,11 @@ SILENT = "it did not answer in time"
 class Reached:
     """What became of a halt in the stores: for each, "" when it took it, else why it did not.
 
-    unsent_order_ids are the orders in scope that may be on their way, by the record.
+    named_by says who named the stores. unsent_order_ids are the orders in scope that may be on
+    their way, by the record.
     """
 
+    named_by: str = ""
     stores: dict[str, str] = field(default_factory=dict)
     unsent_order_ids: list[str] = field(default_factory=list)
 
@@ -57,23 +60,43 @@ def state_of(kind: str, scope_id: str, mode: str, reason: str) -> ScopeState:
     return ScopeState(scope, TradingState(mode), reason, f"{getpass.getuser()}@cli", time.time_ns())
 
 
-def store_urls(data_dir: Path | None) -> tuple[str, str]:
-    """Where an engine of this machine has its stores: named by variables, or private ones."""
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The URLs of both stores, which may hold passwords, and in words who named them."""
+
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    named_by: str
+
+
+def stores_of(target: str, data_dir: Path | None) -> Stores:
+    """Where the engine at an address of this machine has its stores.
+
+    A data directory that is given comes first, then what the engine itself left, then variables,
+    then the usual data directory.
+    """
+    left = found(target) if data_dir is None else None
+    if left is not None:
+        whereabouts, runs = left
+        ended = "" if runs else ", which ended by force"
+        by = f"the engine at {target}, process {whereabouts.pid}{ended}"
+        return Stores(whereabouts.database_url, whereabouts.redis_url, by)
     settings = load_settings(data_dir=data_dir)
     if data_dir is None and settings.database_url and settings.redis_url:
-        return settings.database_url, settings.redis_url
-    return urls_of(settings.data_dir)
+        return Stores(settings.database_url, settings.redis_url, "variables of this shell")
+    return Stores(*urls_of(settings.data_dir), f"the data directory {settings.data_dir}")
 
 
-def halt_in_stores(database_url: str, redis_url: str, state: ScopeState, limit_s: float) -> Reached:
+def halt_in_stores(stores: Stores, state: ScopeState, limit_s: float) -> Reached:
     """Write a trading state to both stores at once; answers within limit_s, whatever they do."""
     deadline = time.monotonic() + limit_s
+    database_url, redis_url = stores.database_url, stores.redis_url
     asked = {
         "PostgreSQL": _asked(_to_postgres(database_url, state, limit_s)),
         "Redis": _asked(_to_redis(redis_url, state, limit_s)),
     }
     unsent = _asked(_unsent(database_url, state, limit_s))
-    reached = Reached()
+    reached = Reached(stores.named_by)
     for name, future in asked.items():
         reached.stores[name] = _why_not(future, deadline)
     if not _why_not(unsent, deadline):
@@ -108,17 +131,17 @@ async def _to_postgres(url: str, state: ScopeState, limit_s: float) -> None:
 async def _unsent(url: str, state: ScopeState, limit_s: float) -> list[str]:
     database = _database(url, limit_s)
     record = PostgresRecord(database, read_limit_s=limit_s)
-    found = []
+    unsent = []
     for account_id in await record.account_ids():
         _, orders = await record.open_orders(account_id)
-        found += [
+        unsent += [
             order.order_id
             for order in orders
             if order.delivery is not DeliveryState.SENT
             and state.scope.covers(account_id, order.strategy_id, order.symbol)
         ]
     await database.close()
-    return found
+    return unsent
 
 
 def _database(url: str, limit_s: float) -> Database:
