@@ -149,9 +149,12 @@ async def test_commission_in_money_and_per_unit(line: Line) -> None:
     await line.venue.say(**fill("x1", t12="1.25", t13="3"))
     await line.venue.say(**fill("x2", "10", t12="0.01", t13="1"))
     await line.venue.say(**fill("x3", "10", t12="5", t13="2"))
-    await eventually(lambda: len(line.sink.reports()) == 4)
-    assert [str(each.commission) for each in line.sink.reports()[1:]] == ["1.25", "0.10", "0"]
-    assert "is not booked" in line.sink.reports()[3].text
+    await line.venue.say(**fill("x4", "10", t12="2", t13="3", t479="EUR"))
+    await eventually(lambda: len(line.sink.reports()) == 5)
+    told = line.sink.reports()[1:]
+    assert [str(each.commission) for each in told] == ["1.25", "0.10", "0", "2"]
+    assert [each.commission_currency for each in told] == ["", "", "", "EUR"]
+    assert "is not booked" in told[2].text
 
 
 async def test_a_refused_cancel_is_told(line: Line) -> None:

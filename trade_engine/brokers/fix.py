@@ -83,11 +83,12 @@ class FixBroker:
         """Trade this account here, once the session is in step with the venue.
 
         Raises:
-            StoreUnavailable: the venue or the store cannot be had now; says why.
+            StoreUnavailable: the venue or the store cannot be had now, or the broker is not
+                started, or stopped already, as it is while an engine ends; says why.
         """
         async with self._lock:
             if self._sink is None:
-                raise RuntimeError("start the FIX broker before opening an account")
+                raise StoreUnavailable(f"FIX broker {self.name} is not started, or stopped")
             if account_id in self._open:
                 return
             link = self._link or await self._connect()

@@ -156,6 +156,7 @@ def read_execution_report(
             raise Unreadable(f"LastQty(32) is {report.last_qty}, allowed is a number above 0")
         report.last_px = _number(message, tag.LAST_PX)
         report.commission = _commission(message, report)
+        report.commission_currency = message.get(tag.COMM_CURRENCY)[:_ID_CHARS_MAX]
     if exec_type in _AMENDING:
         report.exec_ref_id = _exec_name(message, order_id, tag.EXEC_REF_ID)
     if exec_type in _REPLACING and is_replacement(message.get(tag.CL_ORD_ID)):
