@@ -104,6 +104,7 @@ class Clients:
 
     async def close(self) -> None:
         tasks = [*self._following, *([self._feed] if self._feed else [])]
+        gone = [task for task in tasks if task.done()]
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -112,6 +113,7 @@ class Clients:
         for error in ended:
             if isinstance(error, Exception):
                 raise error
+        assert not gone, f"clients that ended by themselves: {gone}"
 
     async def load(self) -> None:
         """Signals and cancels, until `end_load`."""
@@ -219,14 +221,15 @@ class Clients:
         try:
             return await call
         except grpc.aio.AioRpcError as error:
-            self._log.write(
-                "refused",
-                rpc=rpc,
-                replica=self._name(client),
-                code=error.code().name,
-                details=f"{error.details()} {error.trailing_metadata()}",
-            )
-            return None
+            code, details = error.code().name, f"{error.details()} {error.trailing_metadata()}"
+        except asyncio.CancelledError:
+            # grpc.aio cancels a call by itself whose requests it could not write: nobody asked
+            # this task to end, and a feed that ended here would leave orders without a price.
+            if asked_to_end():
+                raise
+            code, details = "CANCELLED", "its requests could not be written"
+        self._log.write("refused", rpc=rpc, replica=self._name(client), code=code, details=details)
+        return None
 
     # ---- the operator -----------------------------------------------------------------------
 
@@ -380,6 +383,12 @@ class Clients:
                             passed=THROTTLED in reasons or LIMITED.issuperset(reasons))  # fmt: skip
             if THROTTLED in reasons:
                 await asyncio.sleep(0.2)
+
+
+def asked_to_end() -> bool:
+    """Whether somebody wants this task to end."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def _left(client: Client, name: str) -> AsyncIterator[str]:
