@@ -324,9 +324,13 @@ class Clients:
                 account_id=account_id, after_sequence=after
             )
             call = client.signals.StreamOrderUpdates(request)
-            with suppress(TimeoutError, grpc.aio.AioRpcError):
-                async with asyncio.timeout(stay_s):
-                    await self._read(name, account_id, call)
+            try:
+                with suppress(TimeoutError, grpc.aio.AioRpcError):
+                    async with asyncio.timeout(stay_s):
+                        await self._read(name, account_id, call)
+            except asyncio.CancelledError:  # as in `_told`
+                if asked_to_end():
+                    raise
             call.cancel()
             await asyncio.sleep(0.02)
 
