@@ -27,8 +27,13 @@ SIGNALS = 2000
 POINT_FAULTS = tuple(f"{action} {point}" for action, point in product(ACTIONS, POINTS))
 SELDOM = ("9-cancel", "9-send", "9-replace", "9-broker-books", "10-take-report", "10-acknowledge")
 """Steps that only the sender comes by, and not in every run: they are planned twice as often."""
+RARE = ("9-replace", "10-acknowledge")
+"""Those of them that a third of the runs comes by: they are planned four times as often."""
 PLANNED_POINTS = POINT_FAULTS + tuple(
-    name for name in POINT_FAULTS if name.rpartition(" ")[2] in SELDOM
+    name
+    for steps in (SELDOM, RARE, RARE)
+    for name in POINT_FAULTS
+    if name.rpartition(" ")[2] in steps
 )
 PROCESS_FAULTS = (
     "engine kill",
