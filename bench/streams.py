@@ -16,6 +16,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ UPDATES_PER_SIGNAL = 3
 STREAMS_PER_CONNECTION = 50
 TICK_S = 0.01
 SETTLE_S = 20.0
+PARSED_MAX = 1000
 SAMPLE = 10
 """Every tenth subscriber's lags are kept: all of them would be half a million numbers a second."""
 
@@ -56,6 +58,17 @@ class Heard:
         return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000
 
 
+@dataclass(slots=True)
+class Parsed:
+    """What a message says: of which sequences its updates are, and of what times, in seconds."""
+
+    ends_snapshot: bool
+    first: int
+    last: int
+    faults: int
+    times: list[float]
+
+
 class Audience:
     """Subscribers that read all that comes, and note what does not follow on."""
 
@@ -63,6 +76,7 @@ class Audience:
         self.heard = Heard(lasts=[0] * size, counts=[0] * size)
         self.ready = asyncio.Event()
         self._waiting = size
+        self._parsed: dict[bytes, Parsed] = {}
 
     async def join(self, port: int) -> list[Client]:
         """Open the streams, some to a connection, and wait until each has had its snapshot."""
@@ -89,21 +103,35 @@ class Audience:
 
     def _take(self, place: int, content: bytes) -> None:
         heard, now = self.heard, time.time()
-        response = pb.StreamOrderUpdatesResponse.FromString(content)
-        if response.HasField("snapshot_end"):
+        parsed = self._parsed.get(content) or self._parse(content)
+        if parsed.ends_snapshot:
             self._waiting -= 1
             if not self._waiting:
                 self.ready.set()
         heard.messages += 1
-        last = heard.lasts[place]
-        for update in response.updates.updates:
-            heard.faults += update.sequence <= last
-            last = update.sequence
-            heard.counts[place] += 1
-            if place % SAMPLE == 0:
-                at = update.event_time
-                heard.lags.append(now - at.seconds - at.nanos / 1e9)
-        heard.lasts[place] = last
+        if not parsed.times:
+            return
+        heard.faults += parsed.faults + (parsed.first <= heard.lasts[place])
+        heard.lasts[place] = parsed.last
+        heard.counts[place] += len(parsed.times)
+        if place % SAMPLE == 0:
+            heard.lags.extend(now - at for at in parsed.times)
+
+    def _parse(self, content: bytes) -> Parsed:
+        """Read a message; many subscribers get the same bytes, which say the same to each."""
+        response = pb.StreamOrderUpdatesResponse.FromString(content)
+        told = response.updates.updates
+        sequences = [update.sequence for update in told]
+        parsed = self._parsed[content] = Parsed(
+            response.HasField("snapshot_end"),
+            sequences[0] if told else 0,
+            sequences[-1] if told else 0,
+            sum(after <= before for before, after in pairwise(sequences)),
+            [each.event_time.seconds + each.event_time.nanos / 1e9 for each in told],
+        )
+        if len(self._parsed) > PARSED_MAX:
+            del self._parsed[next(iter(self._parsed))]
+        return parsed
 
 
 def listen(port: int, size: int, expected: int, begin: str) -> Heard:

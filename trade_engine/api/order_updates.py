@@ -49,15 +49,17 @@ class HubSettings:
     """How the hub paces itself; `*_s` are seconds.
 
     poll_s: how often the record is asked without a wake. coalesce_s: how long a tail rests after a
-    read, so that what is committed meanwhile is read together. give_up_s: for how long the record
-    may fail before streams end with UNAVAILABLE. page: entries read at once, and updates in a
-    message at most. lag_max: undelivered updates that a subscriber may have. recent_max: updates
-    kept for those who join. readers_max: catch-ups that may ask the record at once, so that a
-    crowd of them leaves it to the path to capital too.
+    read, so that what is committed meanwhile is read together; coalesce_each_s is added for each of
+    its subscribers, since writing a message takes gRPC about that, whatever is in it. give_up_s:
+    for how long the record may fail before streams end with UNAVAILABLE. page: entries read at
+    once, and updates in a message at most. lag_max: undelivered updates that a subscriber may have.
+    recent_max: updates kept for those who join. readers_max: catch-ups that may ask the record at
+    once, so that a crowd of them leaves it to the path to capital too.
     """
 
     poll_s: float = 1.0
     coalesce_s: float = 0.005
+    coalesce_each_s: float = 0.00004
     heartbeat_s: float = 5.0
     give_up_s: float = 5.0
     page: int = 100
@@ -221,7 +223,8 @@ class OrderUpdateHub:
 
     async def _rested(self, tail: Tail) -> bool:
         """Wait for a wake, or for the time to look anyway; say whether it was a wake."""
-        await asyncio.sleep(self._settings.coalesce_s)
+        settings = self._settings
+        await asyncio.sleep(settings.coalesce_s + settings.coalesce_each_s * len(tail.subscribers))
         try:
             async with asyncio.timeout(self._settings.poll_s):
                 await tail.woken.wait()
