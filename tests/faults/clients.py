@@ -22,6 +22,7 @@ from tests.faults.client_log import ClientLog
 from tests.faults.limits import BASE
 from tests.faults.limits_client import LimitsClient
 from tests.faults.market import Market
+from tests.faults.patience import patience
 from tests.faults.plan import ACCOUNTS, Halt, Plan, Signal
 from tests.faults.replica import Replica
 from tests.support.e2e import Client
@@ -36,6 +37,8 @@ from trade_engine.v1 import (
 T = TypeVar("T")
 
 CALL_S = 1.5
+REPLACED_S = 20.0
+"""So long the load goes on for the replacements that it is to bring; see `patience`."""
 HALTED = "still halted"
 THROTTLED = "ACCOUNT_THROTTLED"
 LIMITED = frozenset(
@@ -120,9 +123,14 @@ class Clients:
         await asyncio.gather(*(self._submit() for _ in range(self._plan.workers)))
 
     async def replaced(self) -> None:
-        """Wait until as many replacements were approved as the plan wants."""
-        for _ in range(self._plan.replacements):
-            await self._replaced.acquire()
+        """Wait until as many replacements were approved as the plan wants; not for ever.
+
+        Whatever keeps them away is found by what the load leaves behind, not by waiting for it.
+        """
+        with suppress(TimeoutError):
+            async with patience(REPLACED_S):
+                for _ in range(self._plan.replacements):
+                    await self._replaced.acquire()
 
     def end_load(self) -> None:
         """No new signal from now on; what has no answer yet is asked again by `make_up`."""

@@ -20,7 +20,7 @@ from tests.faults.invariants import CHECKS, check
 from tests.faults.plan import ALL_FAULTS, POINT_FAULTS, faults_of, plan_of
 from tests.faults.plants import PLANTS
 from tests.faults.plants_main import find
-from tests.faults.run import run
+from tests.faults.run import Outcome, run
 from tests.faults.servers import Servers, private_servers
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -35,15 +35,24 @@ def servers() -> Iterator[Servers]:
         yield started
 
 
+def clean_run(servers: Servers, folder: Path) -> Outcome:
+    """A run without faults that has something of everything: in the first, mostly."""
+    for seed in (7, 8, 9):
+        plan = replace(plan_of(seed, faultless=True), halts=[], replacements=3)
+        outcome = asyncio.run(run(plan, servers, folder / str(seed)))
+        assert not outcome.violations, report(outcome.violations)
+        if outcome.counts["replacements"]:
+            return outcome
+    raise AssertionError("three loads brought the venue no replacement")
+
+
 def test_the_checker_finds_every_forgery_and_nothing_in_a_clean_run(
     servers: Servers, tmp_path: Path
 ) -> None:
-    plan = replace(plan_of(7, faultless=True), halts=[], replacements=3)
-    outcome = asyncio.run(run(plan, servers, tmp_path))
-    assert not outcome.violations, report(outcome.violations)
+    outcome = clean_run(servers, tmp_path)
     assert outcome.counts["broker orders"] > 5
     assert outcome.counts["fills"] > 5
-    evidence = Evidence.load(tmp_path / "evidence.json")
+    evidence = Evidence.load(outcome.folder / "evidence.json")
     missed = {
         name for name, number, spoiled in forged(evidence) if number not in check(spoiled, [number])
     }
