@@ -144,7 +144,8 @@ def sessions(database_url: str) -> list[Row]:
         SELECT application_name, state, wait_event_type,
                coalesce(extract(epoch FROM now() - xact_start), 0)::float AS open_s
           FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+         WHERE datname = current_database() AND pid <> pg_backend_pid()
+           AND backend_type = 'client backend'"""
     words = connection_words(database_url)
     with psycopg.connect(**words, autocommit=True, row_factory=dict_row) as connection:
         return [_plain(row) for row in connection.execute(statement).fetchall()]

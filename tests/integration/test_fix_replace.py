@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.support.paper import RecordingSink, eventually, order, seen
 from trade_engine.brokers.fix import FixBroker
 from trade_engine.brokers.fix_store import FixStore
 from trade_engine.domain.errors import StoreUnavailable
-from trade_engine.domain.execution import CancelReject, ExecutionReport
+from trade_engine.domain.execution import CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.replacement import ApprovedReplacement, Replacement, Terms
 from trade_engine.execution.ports import Delivery
 
@@ -158,13 +158,28 @@ async def test_a_request_is_never_sent_by_a_resend(venue: FixVenue, store: Path)
     venue.store.set_next_target_msg_seq_num(before)
     venue.received.clear()
     with closing(FixStore(store, lambda: 0)) as written:
-        written._db.execute("UPDATE requests SET answered = 0")  # as if nothing had come back
+        written._db.execute("UPDATE requests SET heard = 0")  # as if nothing had come back
     async with at(venue, store) as line:
         assert await line.broker.query(MAIN, ["o-1.r2"]) == {}
         assert "G" not in kinds(venue)
         assert await line.broker.replace([request()]) == [Delivery.SENT]
         await eventually(lambda: kinds(venue).count("G") == 1)
         assert "o-1.r2" in await line.broker.query(MAIN, ["o-1.r2"])
+
+
+async def test_a_pending_request_is_read_but_not_answered(venue: FixVenue, store: Path) -> None:
+    async with resting(venue, store) as line:
+        before = venue.store.next_target_msg_seq_num()
+        await line.broker.replace([request()])
+        await line.says(*ACCEPTED)
+    with closing(FixStore(store, lambda: 0)) as written:
+        written._db.execute("UPDATE requests SET heard = 0")
+        pending = replace(line.sink.reports()[1], exec_type=ExecType.PENDING_REPLACE)
+        written.book([pending], written.next_target_msg_seq_num())
+        [unanswered] = written.unanswered_requests()
+        assert (unanswered.order_qty, unanswered.price) == (60, 99)
+        written.get(before, before + 10)  # the venue asks for it, though it has read it
+        assert not written.find_requests(MAIN, ["o-1.r2"])["o-1.r2"].withheld
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -176,7 +191,7 @@ async def test_after_a_reset_an_unanswered_request_is_settled_by_hand(
         await line.says(*ACCEPTED)
     with closing(FixStore(store, lambda: 0)) as written:
         if not answered:
-            written._db.execute("UPDATE requests SET answered = 0")
+            written._db.execute("UPDATE requests SET heard = 0")
         written.restart(next_sender=1, next_target=1, announced=True)
     async with at(venue, store) as line:
         assert await line.leaves("o-1") == 60

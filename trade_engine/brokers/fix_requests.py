@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trade_engine.domain.execution import BrokerReport
+from trade_engine.domain.execution import BrokerReport, ExecType, ExecutionReport
 from trade_engine.domain.money import text
 from trade_engine.domain.replacement import Replacement, is_replacement
 
@@ -25,9 +25,11 @@ CREATE TABLE IF NOT EXISTS requests (
     era INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     withheld INTEGER NOT NULL DEFAULT 0,
-    answered INTEGER NOT NULL DEFAULT 0
+    heard INTEGER NOT NULL DEFAULT 0
 );
 """
+_READ, _ANSWERED = 1, 2
+"""heard: the venue has certainly read it (PENDING_REPLACE); it has taken or refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +83,21 @@ class SentRequests:
         )
 
     def withhold(self, era: int, begin_seq: int, end_seq: int) -> None:
-        """The venue lacks these numbers: what it has not answered, it never read."""
+        """The venue lacks these numbers: what it never said a word of, it never read."""
         self._db.execute(
-            "UPDATE requests SET withheld = 1"
-            " WHERE era = ? AND seq BETWEEN ? AND ? AND answered = 0",
+            "UPDATE requests SET withheld = 1 WHERE era = ? AND seq BETWEEN ? AND ? AND heard = 0",
             (era, begin_seq, end_seq),
         )
 
     def answer(self, reports: Sequence[BrokerReport]) -> None:
-        """Note which of them these reports answer."""
+        """Note which of them these reports answer, or show to have been read."""
         self._db.executemany(
-            "UPDATE requests SET answered = 1, withheld = 0 WHERE cl_ord_id = ?",
-            [(each.cl_ord_id,) for each in reports if is_replacement(each.cl_ord_id)],
+            "UPDATE requests SET heard = max(heard, ?), withheld = 0 WHERE cl_ord_id = ?",
+            [
+                (_READ if _is_pending(each) else _ANSWERED, each.cl_ord_id)
+                for each in reports
+                if is_replacement(each.cl_ord_id)
+            ],
         )
 
     def find(self, account_id: str, cl_ord_ids: Iterable[str]) -> dict[str, SentRequest]:
@@ -114,13 +119,17 @@ class SentRequests:
 
     def unanswered(self) -> list[SentRequest]:
         """All that are still to be answered."""
-        rows = self._db.execute("SELECT * FROM requests WHERE answered = 0")
+        rows = self._db.execute("SELECT * FROM requests WHERE heard < ?", (_ANSWERED,))
         return [_sent(row) for row in rows]
 
 
+def _is_pending(report: BrokerReport) -> bool:
+    return isinstance(report, ExecutionReport) and report.exec_type is ExecType.PENDING_REPLACE
+
+
 def _sent(row: tuple[str, str, str, str, str, int, int, int, int]) -> SentRequest:
-    cl_ord_id, order_id, account_id, order_qty, price, era, seq, withheld, answered = row
+    cl_ord_id, order_id, account_id, order_qty, price, era, seq, withheld, heard = row
     return SentRequest(
         cl_ord_id, order_id, account_id, Decimal(order_qty), Decimal(price), era, seq,
-        bool(withheld), bool(answered),
+        bool(withheld), heard == _ANSWERED,
     )  # fmt: skip
