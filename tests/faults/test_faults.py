@@ -25,7 +25,7 @@ from tests.faults.servers import Servers, private_servers
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-SEEDS = (4,)
+SEEDS = (5,)
 PLANTED = "drained-before-it-is-so"
 
 
