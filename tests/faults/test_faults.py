@@ -25,7 +25,7 @@ from tests.faults.servers import Servers, private_servers
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-SEEDS = (5,)
+SEEDS = (4,)
 PLANTED = "drained-before-it-is-so"
 
 

@@ -228,8 +228,8 @@ class OrderChain:
             return f"the request {report.cl_ord_id} was answered already"
         if event is Event.REJECTED and self.cum_qty:
             return f"REJECTED cannot come with {text(self.cum_qty)} filled: it can only be canceled"
-        if event in _ENDINGS and status in DAY_ENDED and self.cum_qty >= self.order_qty:
-            return f"{event} cannot come when all is filled"
+        if event in _ENDINGS and self.marks & ENDED:
+            return f"{event} cannot come after the order's end, though a fill hides that"
         if event is Event.TRADE:
             if report.last_qty <= 0 or report.last_px is None:
                 return "a TRADE must state a LastQty above 0 and a LastPx"
@@ -396,7 +396,11 @@ class OrderChain:
             self._end(OrdStatus.REJECTED, None)
 
     def _end(self, how: OrdStatus, report: ExecutionReport | None) -> None:
-        """The order ends. What the broker has not settled may still be refused, but is moot."""
+        """The order ends. What the broker has not settled may still be refused, but is moot.
+
+        Where all is filled that shows first: the end then tells of a bust or a correction that is
+        on its way, and holds when that has made room.
+        """
         self.acknowledged = True
         self.marks -= _STANDS_ASIDE | DAY_ENDED
         self.marks.add(how)

@@ -117,9 +117,10 @@ TABLE: dict[Event, Row] = {
     Event.TRADE_CORRECT: Row(ALL, _UNCOVERED),
     Event.TRADE_CANCEL: Row(ALL, _UNCOVERED),
     Event.ORDER_STATUS: Row(ALL, _SAME),
-    # The order ends. FILLED: a pending cancel hid that nothing was left to cancel.
-    Event.CANCELED: Row(_WORKING | DAY_ENDED, frozenset({_S.CANCELED, _S.FILLED})),
-    Event.EXPIRED: Row(_WORKING | DAY_ENDED, frozenset({_S.EXPIRED, _S.FILLED})),
+    # The order ends. On a filled order: the bust or correction that made room for an end is still
+    # on its way. To FILLED: a pending cancel, or the day's end, hid that nothing was left.
+    Event.CANCELED: Row(_WORKING | DAY_ENDED | _FILLED, frozenset({_S.CANCELED, _S.FILLED})),
+    Event.EXPIRED: Row(_WORKING | DAY_ENDED | _FILLED, frozenset({_S.EXPIRED, _S.FILLED})),
     # The day ends for it. What is pending stays visible.
     Event.DONE_FOR_DAY: Row(_WORKING | _FILLED | {_S.CALCULATED}, frozenset({_S.DONE_FOR_DAY})),
     Event.CALCULATED: Row(_ALIVE, frozenset({_S.CALCULATED})),

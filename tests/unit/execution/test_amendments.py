@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from itertools import permutations
 
 import orjson
 import pytest
@@ -104,6 +105,28 @@ def test_a_correction_counts_as_if_it_had_been_so_from_the_first(
     assert money(account) == (100_000 - 792 - 1, 0, 1)
     kinds = [each.kind for each in account.journal]
     assert EntryKind.REPORT_IGNORED not in kinds
+    verify(account)
+
+
+@pytest.mark.parametrize("end", [ExecType.CANCELED, ExecType.EXPIRED])
+@pytest.mark.parametrize("places", list(permutations(range(4))))
+def test_an_end_and_its_bust_leave_the_same_in_any_order_of_arrival(
+    places: tuple[int, ...], end: ExecType
+) -> None:
+    account = Ledgered()
+    order = ordered(account, 1000, 1)
+    reports = [
+        trade(order, "e-1", 6, 100),
+        trade(order, "e-2", 4, 100),
+        bust(order, "b-1", "e-2"),
+        report(order, end, "x-1"),
+    ]
+    told(account, *(reports[place] for place in places))
+    after = account.orders[order.order_id]
+    assert (after.ord_status, after.cum_qty, after.leaves_qty) == (OrdStatus(end.value), 6, 0)
+    assert order.order_id not in account.state.orders, "it reserves nothing any more"
+    assert money(account) == (100_000 - 600 - 1, 0, 1)
+    assert EntryKind.REPORT_IGNORED not in [each.kind for each in account.journal]
     verify(account)
 
 

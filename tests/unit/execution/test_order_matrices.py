@@ -76,10 +76,10 @@ def test_an_alternative_starts_before_the_answer_that_it_replaces() -> None:
 def test_a_message_that_the_machine_refuses_fails_the_scenario() -> None:
     scenario = named("A.1.a")
     scenario["steps"].append(
-        scenario["steps"][-1] | {"t": "6", "exec_type": "Canceled", "ord_status": "Filled"}
+        scenario["steps"][-1] | {"t": "6", "exec_type": "Suspended", "ord_status": "Filled"}
     )
     assert fix_matrices.check(scenario).faults == [
-        "t=6 ExecutionReport(X) Canceled: refused: CANCELED cannot come while the order is FILLED"
+        "t=6 ExecutionReport(X) Suspended: refused: SUSPENDED cannot come while the order is FILLED"
     ]
 
 

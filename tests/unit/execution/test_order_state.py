@@ -141,9 +141,9 @@ def test_a_report_that_cannot_come_changes_nothing_and_says_why() -> None:
     order = make_order()
     after(order, fill("a", 100))
     before = copy.deepcopy(order)
-    report = make_report(ExecType.CANCELED, broker_order_id="other", text="words")
+    report = make_report(ExecType.SUSPENDED, broker_order_id="other", text="words")
     applied = apply_report(order, report, NOW + 1)
-    assert applied == Applied(accepted=False, why="CANCELED cannot come while the order is FILLED")
+    assert applied == Applied(accepted=False, why="SUSPENDED cannot come while the order is FILLED")
     assert order == before
 
 
@@ -568,6 +568,32 @@ def filled_up_after_its_end() -> tuple[Order, list[Execution]]:
     order = make_order()
     after(order, fill("a", 40), make_report(ExecType.CANCELED), fill("late", 60))
     return order, [execution("a", 40, 10), execution("late", 60, 10)]
+
+
+@pytest.mark.parametrize("end", [ExecType.CANCELED, ExecType.EXPIRED])
+@pytest.mark.parametrize("amendment", [bust("x", "b"), correct("x", "b", 20)])
+def test_an_end_that_comes_before_the_amendment_that_it_follows_holds_after_it(
+    end: ExecType, amendment: ExecutionReport
+) -> None:
+    order = make_order()
+    after(order, fill("a", 40), fill("b", 60), make_report(end))
+    assert numbers(order) == (OrdStatus.FILLED, 100, 0)
+    restored = Order.from_json(order.to_json())
+    booked = [execution("a", 40, 10), execution("b", 60, 10)]
+    assert apply_report(restored, amendment, NOW, booked).accepted
+    cum_qty = 40 + amendment.last_qty
+    assert numbers(restored) == (OrdStatus(end.value), cum_qty, 0)
+
+
+@pytest.mark.parametrize("again", [ExecType.CANCELED, ExecType.EXPIRED])
+def test_a_filled_order_ends_once(again: ExecType) -> None:
+    order = make_order()
+    after(order, fill("a", 100), make_report(ExecType.CANCELED))
+    before = copy.deepcopy(order)
+    applied = apply_report(order, make_report(again, "again"), NOW)
+    assert applied.why == f"{again} cannot come after the order's end, though a fill hides that"
+    assert applied.repeats == (again is ExecType.CANCELED)
+    assert order == before
 
 
 @pytest.mark.parametrize("exec_type", [ExecType.DONE_FOR_DAY, ExecType.CALCULATED])

@@ -38,7 +38,7 @@ GRID = """
                     pn  n pf  f  d  c  x  r pc pr st su ca
 NEW                  n  n pf  f  .  .  .  . pc pr st  n  .
 DONE_FOR_DAY         d  d  d  d  .  .  .  . pc pr  d  d  d
-CANCELED             c  c  c  .  c  .  .  .  c  c  c  c  .
+CANCELED             c  c  c  f  c  .  .  .  c  c  c  c  f
 REPLACED             n  n pf pf  d  .  .  . pc pf st su  .
 PENDING_CANCEL      pc pc pc pc pc  .  .  . pc pc pc pc  .
 STOPPED             st st st  .  .  .  .  . pc pr st st  .
@@ -46,7 +46,7 @@ REJECTED             r  r  .  .  .  .  .  .  .  .  r  r  .
 SUSPENDED           su su su  .  .  .  .  . pc pr st su  .
 PENDING_NEW         pn  .  .  .  .  .  .  .  .  .  .  .  .
 CALCULATED          ca ca ca ca  d  .  .  . pc pr ca ca  .
-EXPIRED              x  x  x  .  x  .  .  .  x  x  x  x  .
+EXPIRED              x  x  x  f  x  .  .  .  x  x  x  x  f
 RESTATED             n  n pf  f  d  .  .  . pc pr st  n ca
 PENDING_REPLACE     pr pr pr pr pr  .  .  . pc pr pr pr  .
 TRADE               pf pf pf  f  d  c  x  r pc pr st su ca
