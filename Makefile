@@ -94,6 +94,7 @@ SEED ?= 1
 JOBS ?= 2
 HALTS ?= 200
 MINUTES ?= 2
+PAUSE_MS ?= 0
 # Every run of a sweep is a line in here; with RESUME=1 the seeds that it has are not run again.
 RESULTS ?= build/faults.jsonl
 RESUME ?=
@@ -116,8 +117,8 @@ halt-race: $(DEV_STAMP) ## HALTS=200 halts against a full load on three replicas
 	$(BIN)/python -m tests.faults.halt_race --halts $(HALTS) --seed $(SEED)
 
 .PHONY: soak
-soak: $(DEV_STAMP) ## MINUTES=2 under clients that hang up and come back; plots build/soak/soak.svg
-	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+soak: $(DEV_STAMP) ## MINUTES=2 under clients that hang up and come back, PAUSE_MS=0 between calls; plots build/soak/soak.svg
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --pause-ms $(PAUSE_MS)
 
 ## Checks (`make -k check` runs them all, whatever fails)
 

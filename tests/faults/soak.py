@@ -1,11 +1,12 @@
 """The soak: `make soak MINUTES=60`, an engine under clients that hang up and come back.
 
-    python -m tests.faults.soak [--minutes 2] [--folder build/soak]
+    python -m tests.faults.soak [--minutes 2] [--pause-ms 0] [--folder build/soak]
 
-The product's own engine on its private stores, and for so long: strategies that give their calls
-up in the middle, channels that are thrown away, subscribers that leave and resume, one that never
-reads, cancels, quotes. Each interval tells memory, open connections, file descriptors, threads and
-latency; soak.csv and soak.svg hold them all. Exit code 1: something grows that should not.
+The product's own engine on its private stores, and for so long: strategies that call again at
+once, or after a pause, and give calls up in the middle, channels that are thrown away, subscribers
+that leave and resume, one that never reads, cancels, quotes. Each interval tells memory, open
+connections, file descriptors, threads and latency; soak.csv and soak.svg hold them all. Exit code
+1: something grows that should not.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ class Sample:
 class Soak:
     """Clients without end, and what they count."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, pause_s: float) -> None:
         self._target = target
+        self._pause_s = pause_s
         self._numbers = itertools.count()
         self._latencies_ms: list[float] = []
         self._given_up = 0
@@ -116,6 +118,7 @@ class Soak:
             async with connected(self._target) as client:
                 for _ in range(CALLS_PER_CHANNEL):
                     await self._call(client, number)
+                    await asyncio.sleep(self._pause_s)
 
     async def _call(self, client: Client, number: int) -> None:
         at = next(self._numbers)
@@ -206,7 +209,7 @@ def grows(samples: Sequence[Sample]) -> list[str]:
     return found
 
 
-def soak(seconds: float, folder: Path) -> tuple[list[Sample], list[str]]:
+def soak(seconds: float, folder: Path, pause_s: float = 0) -> tuple[list[Sample], list[str]]:
     """Soak for so long; the folder has soak.csv and soak.svg afterward."""
     folder.mkdir(parents=True, exist_ok=True)
     limits = folder / "limits.toml"
@@ -214,7 +217,7 @@ def soak(seconds: float, folder: Path) -> tuple[list[Sample], list[str]]:
     with tempfile.TemporaryDirectory(prefix="te-soak-") as data_dir:
         arguments = ("--data-dir", data_dir, "--limits", limits)
         with engine_process(*arguments, log=folder / "engine.log") as engine:
-            samples = asyncio.run(Soak(engine.target).run(engine, seconds))
+            samples = asyncio.run(Soak(engine.target, pause_s).run(engine, seconds))
     _write(samples, folder)
     return samples, grows(samples)
 
@@ -238,9 +241,10 @@ def _write(samples: list[Sample], folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--pause-ms", type=float, default=0, help="between a strategy's calls")
     parser.add_argument("--folder", type=Path, default=Path("build/soak"))
     asked = parser.parse_args()
-    samples, growing = soak(asked.minutes * 60, asked.folder)
+    samples, growing = soak(asked.minutes * 60, asked.folder, asked.pause_ms / 1000)
     last = samples[-1]
     print(
         f"\n{sum(each.answers for each in samples)} answers,"
