@@ -114,7 +114,8 @@ def _judge(row: Row, answers: list[Answer], found: Measured) -> None:
     if not promised:
         found.wrong = f"was told {answers[-1].word}"
     elif not row.notices and len(promised) != len(answers):
-        found.wrong = f"was also told {', '.join({each.word for each in answers} - {*shown})}"
+        others = {each.word for each in answers if each not in promised}
+        found.wrong = f"was also told {', '.join(sorted(others))}"
     elif any(each.word == APPROVED for each in late):
         found.wrong = "approved again while it lasted"
     elif found.over_s > OVER_S:

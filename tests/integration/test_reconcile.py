@@ -389,6 +389,29 @@ async def test_after_a_reconnect_nothing_is_sent_before_it_is_compared(
         assert (await recorded(run, order.order_id)).ord_status is OrdStatus.FILLED
 
 
+async def test_a_short_silence_long_after_the_last_comparison_holds_nothing_up(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "EVERY_S", 3600)
+    monkeypatch.setattr(reconcile, "SILENT_S", 1)
+    asked = asyncio.Semaphore(0)
+
+    async def away(account_id: str) -> None:
+        asked.release()
+        await unavailable(account_id)
+
+    async with one(database_url, redis_url) as run:
+        await asyncio.sleep(reconcile.SILENT_S)
+        own = instead(run, "positions", away)
+        paper: Any = broker(run)
+        paper.connection = 2
+        for _ in range(2):  # what the first answer led to is done when it is asked again
+            await asked.acquire()
+        assert await differences(run) == []
+        instead(run, "positions", own)
+        await agreed(run)
+
+
 async def test_two_replicas_find_a_difference_once_and_either_accepts_it(
     database_url: str, redis_url: str
 ) -> None:

@@ -95,16 +95,18 @@ class Reconciler:
     async def run(self) -> None:
         """Compare now, after every reconnect and from time to time, until canceled or fenced."""
         loop = asyncio.get_running_loop()
-        silent_since = loop.time()
+        silent_since: float | None = None
         while True:
-            connection = self._broker.connection
+            connection, began = self._broker.connection, loop.time()
             try:
                 await self.compare()
-                silent_since = loop.time()
+                silent_since = None
             except Fenced:
                 return
             except Exception as error:  # noqa: BLE001  # the account must not lose its watch for good
                 self._not_compared(error)
+                # Since it was first asked in vain: it may have been heard last a minute before.
+                silent_since = began if silent_since is None else silent_since
                 if not self.agrees and loop.time() - silent_since > SILENT_S:
                     await self._say_silent(str(error))
             self._on_change()
