@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from tests.support.orders import make_order
 from trade_engine.brokers.fix_look import look_into
 from trade_engine.brokers.fix_store import FixStore
 from trade_engine.cli import main
-from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.execution import CancelReject, ExecType, ExecutionReport
+from trade_engine.domain.order import order_id_of
+from trade_engine.domain.replacement import Replacement, Terms, is_replacement
 
 BROKERS = """[fix.prime]
 version = "FIX.4.4"
@@ -37,6 +41,18 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def send(store: FixStore, number: int, cl_ord_id: str) -> None:
+    """Let an order, or a request to replace one, take a number."""
+    order = make_order(order_id=order_id_of(cl_ord_id))
+    if is_replacement(cl_ord_id):
+        terms = Terms(order.order_id, cl_ord_id, Decimal(60), Decimal(99))
+        store.expect_request(Replacement(order, terms, order.cl_ord_id))
+    else:
+        store.expect(order)
+    kind = "G" if is_replacement(cl_ord_id) else "D"
+    store.set(number, f"8=FIX.4.4\x0135={kind}\x0134={number}\x0111={cl_ord_id}\x01".encode())
+
+
 def test_show_says_how_a_session_stands(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fix", "show", "prime"]) == 0
     said = capsys.readouterr().out
@@ -47,6 +63,21 @@ def test_show_says_how_a_session_stands(store: Path, capsys: pytest.CaptureFixtu
     told = json.loads(capsys.readouterr().out)
     assert (told["next_sender"], told["reports"]) == (2, 1)
     assert told["quarantined"][0]["message"] == "8=FIX.4.4|35=8|554=***|17=|"
+
+
+def test_show_names_orders_and_requests_that_are_unclear(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each in the order of its sending; what was answered is not among them."""
+    with closing(FixStore(store, lambda: NOW_NS)) as opened:
+        for number, name in enumerate(("o-1", "o-2", "o-1.r1", "o-2.r1", "o-2.r2"), start=2):
+            send(opened, number, name)
+        opened.get(5, 5)  # the venue asks for it again
+        opened.book([CancelReject("o-2.r2", NOW_NS, "o-2")], 8)
+    assert main(["fix", "show", "prime", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["unanswered"] == ["o-2", "o-1.r1"]
+    assert told["withheld"] == ["o-2.r1"]
 
 
 def test_show_looks_beside_a_running_engine_and_reset_does_not(

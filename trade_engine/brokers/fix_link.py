@@ -11,22 +11,20 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 
 from fixcore.message.message import Message
 
 from trade_engine.brokers import fix_fields as tag
 from trade_engine.brokers.base import RETRY_S_MAX, ReportDelivery
 from trade_engine.brokers.fix_config import FixConfig
+from trade_engine.brokers.fix_known import KnownOrders
 from trade_engine.brokers.fix_messages import (
     Accepted,
     order_cancel_request,
     order_status_request,
     request_id_of,
-    side_code,
 )
 from trade_engine.brokers.fix_reports import (
-    KnownOrder,
     StatusAnswer,
     Unreadable,
     read_cancel_reject,
@@ -81,14 +79,10 @@ class FixLink:
         self._config = config
         self._clock = clock
         self._observer = observer
-        self._known = {each.cl_ord_id: _known(each) for each in self.store.all_orders()}
+        self._known = KnownOrders(self.store.look_up)
         self._seen = {_name(each): _terms(each) for each in self.store.last_reports(SEEN_MAX)}
         unanswered = self.store.unanswered_requests()
         self._asked = {each.cl_ord_id: (each.order_qty, each.price) for each in unanswered}
-        self._names: dict[str, str] = {}
-        self._quantities: dict[str, Decimal] = {}
-        for each in self.store.replaced():
-            self._note_terms(each)
         self._unbooked: dict[int, _Unbooked] = {}
         self._number = 0
         self._deliveries: dict[str, ReportDelivery] = {}
@@ -143,9 +137,7 @@ class FixLink:
 
     def about_to_send(self, order: Order) -> None:
         """Know an order before its first report can come."""
-        self._known[order.cl_ord_id] = KnownOrder(
-            order.account_id, order.symbol, side_code(order.side)
-        )
+        self._known.add(order)
         self.store.expect(order)
 
     def about_to_replace(self, asked: Replacement) -> None:
@@ -155,10 +147,8 @@ class FixLink:
 
     def accepted(self, order: Order) -> Accepted:
         """What the venue calls an order now, and its OrderQty there."""
-        return Accepted(
-            self._names.get(order.cl_ord_id, order.cl_ord_id),
-            self._quantities.get(order.cl_ord_id, order.order_qty),
-        )
+        known = self._known.get(order.cl_ord_id)
+        return known.accepted if known else Accepted(order.cl_ord_id, order.order_qty)
 
     async def cancel(self, order: Order) -> None:
         """Ask to cancel, unless that was asked a moment ago."""
@@ -194,7 +184,8 @@ class FixLink:
             async with asyncio.timeout(ANSWER_S):
                 for cl_ord_id, order in asked.items():
                     side = Side(order.terms["side"])
-                    name = self._names.get(cl_ord_id, cl_ord_id)
+                    known = self._known.get(cl_ord_id)
+                    name = known.accepted.cl_ord_id if known else cl_ord_id
                     message = order_status_request(name, order.terms["symbol"], side)
                     await self.session.send(message)
                 found = await asyncio.gather(*answers.values())
@@ -248,14 +239,11 @@ class FixLink:
         """Learn new terms; a venue that took a request and says no more took it as it was."""
         if report.exec_type not in RESTATING:
             return
-        order_id = order_id_of(report.cl_ord_id)
         if report.exec_type is ExecType.REPLACED and is_replacement(report.cl_ord_id):
-            self._names[order_id] = report.cl_ord_id
             order_qty, price = self._asked.pop(report.cl_ord_id, (None, None))
             report.order_qty = order_qty if report.order_qty is None else report.order_qty
             report.price = price if report.price is None else report.price
-        if report.order_qty is not None:
-            self._quantities[order_id] = report.order_qty
+        self._known.note(report)
 
     def _on_reject(self, message: Message) -> None:
         """The venue did not process a message of ours: what it asked for is refused by that."""
@@ -406,10 +394,6 @@ class FixLink:
         await asyncio.shield(asyncio.to_thread(self.store.book, reports, target))
         for number in taken:
             self._unbooked.pop(number, None)
-
-
-def _known(order: SentOrder) -> KnownOrder:
-    return KnownOrder(order.account_id, order.terms["symbol"], side_code(Side(order.terms["side"])))
 
 
 def _name(report: ExecutionReport) -> tuple[str, ExecType]:

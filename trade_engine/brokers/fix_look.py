@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trade_engine.brokers.fix_fields import shown
+from trade_engine.brokers.fix_requests import ANSWERED
 from trade_engine.domain.errors import StoreUnavailable
 
 
@@ -24,7 +25,8 @@ class Quarantined:
 class FixLook:
     """How a session stands. next_target is the first message that the engine has not booked.
 
-    era counts the resets of sequence numbers. unanswered are orders that nothing was reported of.
+    era counts the resets of sequence numbers. unanswered are orders that nothing was reported of,
+    and requests to replace that were neither taken nor refused.
     """
 
     next_sender: int
@@ -54,11 +56,16 @@ def look_into(path: Path) -> FixLook:
                 reports=db.execute("SELECT count(*) FROM reports").fetchone()[0],
                 unanswered=_names(
                     db,
-                    "SELECT cl_ord_id FROM orders WHERE NOT withheld AND NOT EXISTS"
-                    " (SELECT 1 FROM reports WHERE order_id = cl_ord_id) ORDER BY era, seq",
+                    "SELECT cl_ord_id, era, seq FROM orders WHERE NOT withheld AND NOT EXISTS"
+                    " (SELECT 1 FROM reports WHERE order_id = cl_ord_id)"
+                    " UNION ALL SELECT cl_ord_id, era, seq FROM requests"
+                    " WHERE NOT withheld AND heard < ?",
+                    ANSWERED,
                 ),
                 withheld=_names(
-                    db, "SELECT cl_ord_id FROM orders WHERE withheld ORDER BY era, seq"
+                    db,
+                    "SELECT cl_ord_id, era, seq FROM orders WHERE withheld"
+                    " UNION ALL SELECT cl_ord_id, era, seq FROM requests WHERE withheld",
                 ),
                 quarantined=[
                     Quarantined(at_ns, why, _shown(message))
@@ -71,8 +78,9 @@ def look_into(path: Path) -> FixLook:
         raise StoreUnavailable(f"the FIX store {path} cannot be read: {error}") from error
 
 
-def _names(db: sqlite3.Connection, query: str) -> list[str]:
-    return [name for (name,) in db.execute(query)]
+def _names(db: sqlite3.Connection, query: str, *given: int) -> list[str]:
+    """In the order of their sending."""
+    return [name for name, _era, _seq in db.execute(f"{query} ORDER BY era, seq", given)]
 
 
 def _shown(message: bytes) -> str:

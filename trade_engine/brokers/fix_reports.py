@@ -10,7 +10,6 @@ a request to replace keeps the request's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,6 +17,7 @@ from decimal import Decimal
 from fixcore.message.message import Message
 
 from trade_engine.brokers import fix_fields as tag
+from trade_engine.brokers.fix_known import KnownOrders
 from trade_engine.domain.clock import NS_PER_S
 from trade_engine.domain.errors import InvalidField
 from trade_engine.domain.execution import (
@@ -110,17 +110,8 @@ class StatusAnswer:
     is_open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KnownOrder:
-    """What a report of an order is held against."""
-
-    account_id: str
-    symbol: str
-    side_code: str
-
-
 def read_execution_report(
-    message: Message, known: Mapping[str, KnownOrder], *, asked: bool
+    message: Message, known: KnownOrders, *, asked: bool
 ) -> ExecutionReport | StatusAnswer:
     """ExecutionReport (8). asked: a question about this order has no answer yet.
 
@@ -171,7 +162,7 @@ def read_execution_report(
     return report
 
 
-def read_cancel_reject(message: Message, known: Mapping[str, KnownOrder]) -> CancelReject:
+def read_cancel_reject(message: Message, known: KnownOrders) -> CancelReject:
     """OrderCancelReject (9).
 
     Raises:
@@ -186,7 +177,7 @@ def read_cancel_reject(message: Message, known: Mapping[str, KnownOrder]) -> Can
     )
 
 
-def _order_id(message: Message, known: Mapping[str, KnownOrder]) -> str:
+def _order_id(message: Message, known: KnownOrders) -> str:
     """The order: ClOrdID's, or OrigClOrdID's where that alone is known."""
     named = [order_id_of(message.get(each)) for each in (tag.CL_ORD_ID, tag.ORIG_CL_ORD_ID)]
     for order_id in named:
@@ -269,13 +260,12 @@ def _optional_number(message: Message, number: int) -> Decimal | None:
 
 
 def _commission(message: Message, report: ExecutionReport) -> Decimal:
-    """In money; of a kind that is not understood 0, since a fill is booked whatever it cost."""
+    """In money; of another kind as it is stated, for the engine not to book but to alert on."""
     if tag.COMMISSION not in message:
         return ZERO
-    kind = message.get(tag.COMM_TYPE)
-    if kind == _COMMISSION_ABSOLUTE:
-        return _number(message, tag.COMMISSION)
+    stated, kind = _number(message, tag.COMMISSION), message.get(tag.COMM_TYPE)
     if kind == _COMMISSION_PER_UNIT:
-        return _number(message, tag.COMMISSION) * report.last_qty
-    report.text = f"{report.text} (commission of CommType(13) {kind!r} is not booked)".strip()
-    return ZERO
+        return stated * report.last_qty
+    if kind != _COMMISSION_ABSOLUTE:
+        report.commission_kind = f"CommType(13) {kind[:_ID_CHARS_MAX]!r}"
+    return stated

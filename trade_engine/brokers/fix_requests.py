@@ -27,8 +27,9 @@ CREATE TABLE IF NOT EXISTS requests (
     withheld INTEGER NOT NULL DEFAULT 0,
     heard INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX IF NOT EXISTS requests_by_number ON requests (era, seq);
 """
-_READ, _ANSWERED = 1, 2
+_READ, ANSWERED = 1, 2
 """heard: the venue has certainly read it (PENDING_REPLACE); it has taken or refused it."""
 
 
@@ -94,7 +95,7 @@ class SentRequests:
         self._db.executemany(
             "UPDATE requests SET heard = max(heard, ?), withheld = 0 WHERE cl_ord_id = ?",
             [
-                (_READ if _is_pending(each) else _ANSWERED, each.cl_ord_id)
+                (_READ if _is_pending(each) else ANSWERED, each.cl_ord_id)
                 for each in reports
                 if is_replacement(each.cl_ord_id)
             ],
@@ -110,16 +111,9 @@ class SentRequests:
         ]
         return {row[0]: _sent(row) for row in rows if row}
 
-    def sent_as(self, era: int, seq: int) -> str:
-        """The ClOrdID of the one that took this number; empty if none did."""
-        row = self._db.execute(
-            "SELECT cl_ord_id FROM requests WHERE era = ? AND seq = ?", (era, seq)
-        ).fetchone()
-        return str(row[0]) if row else ""
-
     def unanswered(self) -> list[SentRequest]:
         """All that are still to be answered."""
-        rows = self._db.execute("SELECT * FROM requests WHERE heard < ?", (_ANSWERED,))
+        rows = self._db.execute("SELECT * FROM requests WHERE heard < ?", (ANSWERED,))
         return [_sent(row) for row in rows]
 
 
@@ -131,5 +125,5 @@ def _sent(row: tuple[str, str, str, str, str, int, int, int, int]) -> SentReques
     cl_ord_id, order_id, account_id, order_qty, price, era, seq, withheld, heard = row
     return SentRequest(
         cl_ord_id, order_id, account_id, Decimal(order_qty), Decimal(price), era, seq,
-        bool(withheld), heard == _ANSWERED,
+        bool(withheld), heard == ANSWERED,
     )  # fmt: skip

@@ -68,6 +68,7 @@ CREATE TABLE IF NOT EXISTS orders (
     seq INTEGER NOT NULL,
     withheld INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX IF NOT EXISTS orders_by_number ON orders (era, seq);
 CREATE TABLE IF NOT EXISTS reports (
     number INTEGER PRIMARY KEY,
     order_id TEXT NOT NULL,
@@ -125,6 +126,8 @@ class FixStore(MessageStore):
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_TABLES + TABLE)
             self._requests = SentRequests(self._db)
+            # Beside the lock: what the event loop looks up must not wait for another's commit.
+            self._looks = sqlite3.connect(path, check_same_thread=False)
             self._load()
         except BlockingIOError:
             self._lock_file.close()
@@ -231,6 +234,7 @@ class FixStore(MessageStore):
         with self._lock:
             if not self._closed:
                 self._closed = True
+                self._looks.close()
                 self._db.close()
                 self._lock_file.close()
 
@@ -271,11 +275,6 @@ class FixStore(MessageStore):
             (order.cl_ord_id, order.account_id, _written(terms_of(order)), self.era, seq),
         )
 
-    def all_orders(self) -> list[SentOrder]:
-        """Every order that was ever handed to the session."""
-        with self._lock:
-            return [_sent(row) for row in self._db.execute("SELECT * FROM orders")]
-
     def find_orders(self, account_id: str, cl_ord_ids: Iterable[str]) -> dict[str, SentOrder]:
         """Which of these orders of an account were handed to the session."""
         found: dict[str, SentOrder] = {}
@@ -289,34 +288,15 @@ class FixStore(MessageStore):
                     found[cl_ord_id] = _sent(row)
         return found
 
-    def order_sent_as(self, seq: int) -> str:
-        """The ClOrdID of the order that took this number in this era; empty if none did."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT cl_ord_id FROM orders WHERE era = ? AND seq = ?", (self.era, seq)
-            ).fetchone()
-        return str(row[0]) if row else ""
-
     def find_requests(self, account_id: str, cl_ord_ids: Iterable[str]) -> dict[str, SentRequest]:
         """Which of these requests to replace were handed to the session for an account."""
         with self._lock:
             return self._requests.find(account_id, cl_ord_ids)
 
-    def replacement_sent_as(self, seq: int) -> str:
-        """The ClOrdID of the request to replace that took this number in this era, or nothing."""
-        with self._lock:
-            return self._requests.sent_as(self.era, seq)
-
     def unanswered_requests(self) -> list[SentRequest]:
         """The requests to replace that the venue has not answered, as far as is booked."""
         with self._lock:
             return self._requests.unanswered()
-
-    def request_sent_as(self, seq: int) -> dict[int, str]:
-        """The fields of the cancel or the question that took this number; empty if none did."""
-        with self._lock:
-            row = self._db.execute("SELECT message FROM outgoing WHERE seq = ?", (seq,)).fetchone()
-        return fields_of(bytes(row[0])) if row else {}
 
     def book(self, told: Sequence[BrokerReport], next_target: int) -> None:
         """Write reports that the engine has booked, and what is now to be read first."""
@@ -352,15 +332,6 @@ class FixStore(MessageStore):
             ).fetchall()
         return [ExecutionReport.from_json(orjson.loads(report)) for (report,) in rows]
 
-    def replaced(self) -> list[ExecutionReport]:
-        """What was replaced, as booked, in the venue's order."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT report FROM reports WHERE exec_type = ? ORDER BY number",
-                (ExecType.REPLACED.value,),
-            ).fetchall()
-        return [ExecutionReport.from_json(orjson.loads(report)) for (report,) in rows]
-
     def last_reports(self, limit: int) -> list[ExecutionReport]:
         """The last reports that were booked, in their order."""
         with self._lock:
@@ -376,6 +347,41 @@ class FixStore(MessageStore):
                 "INSERT INTO quarantine (at_ns, why, message) VALUES (?, ?, ?)",
                 (self._clock(), why, message),
             )
+
+    # ---- what the event loop looks up: by key, and without waiting for a commit ---------------
+
+    def look_up(self, cl_ord_id: str) -> tuple[SentOrder, list[ExecutionReport]] | None:
+        """One order by its first ClOrdID, and what was booked of new terms, in order."""
+        row = self._looks.execute(
+            "SELECT * FROM orders WHERE cl_ord_id = ?", (cl_ord_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        reports = self._looks.execute(
+            "SELECT report FROM reports WHERE order_id = ? AND exec_type IN (?, ?) ORDER BY number",
+            (cl_ord_id, ExecType.REPLACED.value, ExecType.RESTATED.value),
+        ).fetchall()
+        return _sent(row), [ExecutionReport.from_json(orjson.loads(each)) for (each,) in reports]
+
+    def order_sent_as(self, seq: int) -> str:
+        """The ClOrdID of the order that took this number in this era; empty if none did."""
+        return self._sent_as("orders", seq)
+
+    def replacement_sent_as(self, seq: int) -> str:
+        """The ClOrdID of the request to replace that took this number in this era, or nothing."""
+        return self._sent_as("requests", seq)
+
+    def _sent_as(self, table: str, seq: int) -> str:
+        row = self._looks.execute(
+            f"SELECT cl_ord_id FROM {table} WHERE era = ? AND seq = ?",  # noqa: S608  ours
+            (self.era, seq),
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def request_sent_as(self, seq: int) -> dict[int, str]:
+        """The fields of the cancel or the question that took this number; empty if none did."""
+        row = self._looks.execute("SELECT message FROM outgoing WHERE seq = ?", (seq,)).fetchone()
+        return fields_of(bytes(row[0])) if row else {}
 
     def _put(self, name: str, value: int) -> None:
         self._db.execute("INSERT OR REPLACE INTO session VALUES (?, ?)", (name, value))

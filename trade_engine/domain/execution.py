@@ -66,8 +66,9 @@ class ExecutionReport:
     """One report about the order `cl_ord_id`.
 
     last_qty and last_px are given for TRADE; commission is in commission_currency, which is empty
-    where that is the instrument's; exec_id is unique per broker, and is what a fill is deduplicated
-    on. transact_time_ns is the broker's.
+    where that is the instrument's; commission_kind says what it is where it is no amount of money
+    that the adapter can tell (a percentage, bond points), and is empty else; exec_id is unique per
+    broker, and is what a fill is deduplicated on. transact_time_ns is the broker's.
     order_qty and price are what the broker says the order now has: they count for REPLACED and
     RESTATED, and are None where it did not say. orig_cl_ord_id is given in the answer to a cancel
     or replace request, whose own id is then cl_ord_id. ord_status is what the broker claims, None
@@ -90,6 +91,7 @@ class ExecutionReport:
     exec_restatement_reason: ExecRestatementReason | None = None
     ord_status: OrdStatus | None = None
     commission_currency: str = ""
+    commission_kind: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form in the journal; what only some reports say is there when said."""
@@ -117,6 +119,8 @@ class ExecutionReport:
             doc["ord_status"] = str(self.ord_status)
         if self.commission_currency:
             doc["commission_currency"] = self.commission_currency
+        if self.commission_kind:
+            doc["commission_kind"] = self.commission_kind
         return doc
 
     @classmethod
@@ -139,6 +143,7 @@ class ExecutionReport:
             exec_restatement_reason=_reason(doc.get("exec_restatement_reason")),
             ord_status=OrdStatus(doc["ord_status"]) if "ord_status" in doc else None,
             commission_currency=doc.get("commission_currency", ""),
+            commission_kind=doc.get("commission_kind", ""),
         )
 
 

@@ -49,7 +49,7 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
         return
     unplaced = unplaced_commission(batch, order, report)
     if unplaced:
-        report = replace(report, commission=ZERO, commission_currency="")
+        report = replace(report, commission=ZERO, commission_currency="", commission_kind="")
     if report.exec_id.startswith(SYNTHETIC) and report.exec_type is ExecType.TRADE:
         if is_stale(order, report):
             return

@@ -354,6 +354,22 @@ def test_a_commission_in_a_currency_that_cannot_be_placed_is_told_and_not_booked
     account.audited()
 
 
+def test_a_commission_that_is_no_amount_of_money_is_alerted_on_and_not_booked() -> None:
+    account = Foreign()
+    order = account.ordered(1100)
+    percent = replace(fill(order, "e-1", 10, 100), commission_kind="CommType(13) '2'")
+    kept = ExecutionReport.from_json(percent.to_json())
+    with account.now() as batch:
+        book_report(batch, "paper", kept, batch.find(order.order_id))
+        [(alert, details)] = batch.alerts
+    assert alert is Alert.COMMISSION_UNPLACED
+    assert details["kind"] == "CommType(13) '2'"
+    assert (account.state.fees, account.held.quantity) == (0, 10)
+    [booked] = account.entries(EntryKind.EXECUTION)
+    assert booked["unplaced_commission"] == {"amount": "1", "kind": "CommType(13) '2'"}
+    account.audited()
+
+
 def test_a_commission_in_any_named_currency_is_not_placed_without_an_instrument() -> None:
     account = Foreign()
     order = account.ordered(1100)
