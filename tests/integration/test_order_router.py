@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.holding import (
     BROKER,
@@ -185,7 +186,11 @@ async def test_a_question_that_is_never_answered_holds_up_no_cancel(
         broker(run).send = swallowed  # type: ignore[method-assign]
         wish = signal(1_500, strategy_id="another")
         assert (await run.engine.submit(wish)).decision.order is not None
-        await eventually(lambda: len(asked) > 1)
+        with capture_logs() as said:
+            await eventually(lambda: len(asked) > 3)
+        assert [each["why"] for each in said if each["event"] == "router_waits"] == [
+            "settle it by hand"
+        ], "once, however often it is asked"
         await run.engine.cancel_order(ACCOUNT, first, "", "enough", "ops")
         await until(run, first, OrdStatus.CANCELED)
     asked.clear()

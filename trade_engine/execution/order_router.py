@@ -63,6 +63,8 @@ LOOK_EVERY_S = 1.0
 """How often the open orders are looked through for what no doorbell announced."""
 REPORT_WAIT_S = 5.0
 """How long a broker that has an order may take to report it before it is asked."""
+SAY_AGAIN_S = 10.0
+"""What the router waits for is said this often while it stays the same."""
 SEND_MAX = 64
 """Orders per handover to the broker."""
 
@@ -116,6 +118,7 @@ class OrderRouter:
         self._handed: dict[str, float] = {}
         self._look_due = False
         self._looked_at = 0.0
+        self._said = "", 0.0
         self._open = False
 
     # ---- what others say; none of these waits -----------------------------------------------
@@ -177,7 +180,7 @@ class OrderRouter:
                     self._holds_from(asked_at)
                     await self._serve(lease)
             except EngineError as error:
-                log.warning("router_waits", account_id=self.account_id, why=error.message)
+                self._say_waits(error.message)
             except Exception:  # noqa: BLE001  # an account must not lose its sender for good
                 self._alert_failure()
             await asyncio.sleep(LOOK_EVERY_S)
@@ -234,8 +237,16 @@ class OrderRouter:
         except Fenced:
             raise
         except EngineError as error:
-            log.warning("router_waits", account_id=self.account_id, why=error.message)
+            self._say_waits(error.message)
             self.look()
+
+    def _say_waits(self, why: str) -> None:
+        """In the log, and again now and then while it lasts: it is tried many times a second."""
+        said, at = self._said
+        now = self._uptime()
+        if why != said or now - at > SAY_AGAIN_S:
+            self._said = why, now
+            log.warning("router_waits", account_id=self.account_id, why=why)
 
     def _alert_failure(self) -> None:
         raise_alert(self._observer, Alert.ROUTER_FAILED, account_id=self.account_id, exc_info=True)
@@ -290,7 +301,7 @@ class OrderRouter:
             except Fenced:
                 return
             except EngineError as error:
-                log.warning("router_waits", account_id=self.account_id, why=error.message)
+                self._say_waits(error.message)
                 await asyncio.sleep(0.1)
                 self._look_due = True
             except Exception:  # noqa: BLE001  # the sender must outlive any fault of a single step
