@@ -1,11 +1,15 @@
 """What one decision costs: `python -m bench.decide` prints µs, the median of many rounds.
 
+`decide` is the whole pure function; of that, `open_case` sizes the order, `judge` is the full set
+of checks, and the rest makes order and words. The last line is JSON.
+
 It is an approval, on which no check is spared: limits on all six levels, listed strategies, working
 orders on both sides, a target that needs the account's equity, earlier orders to be told apart.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -25,7 +29,8 @@ from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
 from trade_engine.execution.batch import Batch
 from trade_engine.execution.decisions import context_json, gather
 from trade_engine.execution.ports import ThrottleVerdict, Verdicts
-from trade_engine.risk.pre_trade import CHECKS, decide
+from trade_engine.risk.case import open_case
+from trade_engine.risk.pre_trade import CHECKS, decide, judge
 
 NOW_NS = 1_700_000_000_000_000_000
 ROUNDS, CALLS = 200, 50
@@ -135,15 +140,20 @@ def main() -> None:
     print(f"approved: {decision.message}; {len(decision.checks)} of {len(CHECKS)} checks judged")
     entry = {"decision": decision.to_json(), "context": context_json(batch, inputs)}
     price = Decimal("150.0700")
+    case, costs = open_case(inputs), {}
     for name, call in {
         "gather": lambda: gather(batch, signal, verdicts),
         "decide": lambda: decide(inputs),
+        "  open_case": lambda: open_case(inputs),
+        "  judge": lambda: judge(case, CHECKS),
         "decision.to_json": decision.to_json,
         "context_json": lambda: context_json(batch, inputs),
         "canonical": lambda: canonical(entry),
         "money.text": lambda: text(price),
     }.items():
-        print(f"{name:17} {cost_us(call):7.2f} µs")
+        costs[name.strip()] = round(cost_us(call), 2)
+        print(f"{name:17} {costs[name.strip()]:7.2f} µs")
+    print(json.dumps({"us": costs}))
 
 
 if __name__ == "__main__":

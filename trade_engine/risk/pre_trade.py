@@ -75,6 +75,8 @@ from trade_engine.risk.standing import Replaceable
 from trade_engine.risk.trading_hours import check_session
 from trade_engine.risk.view import Inputs
 
+Check = Callable[[Case], Told | None]
+
 FUTURE_TOLERANCE_NS = NS_PER_S
 """How far a sender's clock may run ahead of ours before its create_time is not believed."""
 _AHEAD_NS = -FUTURE_TOLERANCE_NS
@@ -91,16 +93,7 @@ def decide(inputs: Inputs) -> Decision:
     one that works.
     """
     case = open_case(inputs)
-    rules = FIRST_CHECKS if inputs.view.standing is None else CHECKS
-    told: list[Told] = []
-    failed: list[CheckResult] = []
-    for check in rules:
-        each = check(case)
-        if each is None:
-            continue
-        told.append(each)
-        if type(each) is CheckResult and not each.passed:
-            failed.append(each)
+    told, failed = judge(case, FIRST_CHECKS if inputs.view.standing is None else CHECKS)
     sized = case.sized
     decision = Decision(
         inputs.signal,
@@ -126,6 +119,20 @@ def decide(inputs: Inputs) -> Decision:
         else:
             _replace(decision, sized, sized.replaces)
     return decision
+
+
+def judge(case: Case, rules: tuple[Check, ...]) -> tuple[list[Told], list[CheckResult]]:
+    """What every rule says of a case, and which of that is a failure; in order of precedence."""
+    told: list[Told] = []
+    failed: list[CheckResult] = []
+    for check in rules:
+        each = check(case)
+        if each is None:
+            continue
+        told.append(each)
+        if type(each) is CheckResult and not each.passed:
+            failed.append(each)
+    return told, failed
 
 
 def _reject(decision: Decision, failed: list[CheckResult]) -> None:
@@ -277,8 +284,6 @@ def check_signal_age(case: Case) -> Told:
 
 
 # ---- in order of precedence -----------------------------------------------------------------
-
-Check = Callable[[Case], Told | None]
 
 CHECKS: tuple[Check, ...] = (
     check_trading_state,
