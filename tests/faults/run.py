@@ -16,6 +16,7 @@ import psycopg
 from tests.faults.client_log import ClientLog
 from tests.faults.clients import HALTED, Clients
 from tests.faults.evidence import Evidence, sessions, take
+from tests.faults.hostile_venue import AMENDS_AFTER_S
 from tests.faults.injector import Injector, Wires
 from tests.faults.invariants import check
 from tests.faults.limits import limits_toml
@@ -137,7 +138,7 @@ async def _live(
         await loading
         log.write("loaded")
         await injector.heal()
-        await _settle(clients, servers.database_url(database), log, evidence)
+        await _settle(plan, clients, servers.database_url(database), log, evidence)
         for replica in replicas:
             evidence.metrics[replica.name] = await asyncio.to_thread(_metrics, replica)
         codes = await asyncio.gather(*(replica.stop() for replica in replicas))
@@ -148,7 +149,9 @@ async def _live(
     return injector.happened
 
 
-async def _settle(clients: Clients, database_url: str, log: ClientLog, evidence: Evidence) -> None:
+async def _settle(
+    plan: Plan, clients: Clients, database_url: str, log: ClientLog, evidence: Evidence
+) -> None:
     """Wait until nothing is left to do, at most QUIET_S after the last fault; try once more.
 
     The probes are new work, and have as long for it.
@@ -161,7 +164,11 @@ async def _settle(clients: Clients, database_url: str, log: ClientLog, evidence:
         return left
 
     async def unfinished() -> list[str]:
-        return await _unfinished(clients, database_url)
+        left = await _unfinished(clients, database_url)
+        if not left and plan.hostile:  # the venue amends what it filled a moment later
+            await asyncio.sleep(10 * AMENDS_AFTER_S)
+            left = await _unfinished(clients, database_url)
+        return left
 
     for what, begin, look in (
         ("the clients' questions", clients.make_up, standing),
