@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.private_redis import PrivateRedis
+from tests.support.alerts import Alerts
 from tests.support.holding import sender_first
 from tests.support.portfolio import portfolio_service
 from tests.support.trading import ACCOUNT, SYMBOLS, eventually, quote, rulebook, signal, until_quiet
@@ -21,7 +22,7 @@ from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.errors import EngineError, GateClosed, StoreUnavailable
 from trade_engine.domain.limits import QUOTE_AGE
 from trade_engine.execution import stores_watch
-from trade_engine.execution.observer import Alert, Observer
+from trade_engine.execution.observer import Alert
 from trade_engine.wiring import Plan, Running, running
 
 pytest_plugins = ["tests.redis_fixtures"]
@@ -29,16 +30,6 @@ pytestmark = [pytest.mark.stores, pytest.mark.faults]
 
 _strategies = itertools.count(1)
 NS_PER_HOUR = 3_600 * 10**9
-
-
-class Alerts(Observer):
-    """Keeps what was alerted on."""
-
-    def __init__(self) -> None:
-        self.raised: list[Alert] = []
-
-    def alerted(self, alert: Alert) -> None:
-        self.raised.append(alert)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.test_order_life import recorded
 from tests.support import mkfix
+from tests.support.alerts import Alerts
 from tests.support.audited import audit
 from tests.support.fix import fix_broker, fix_config
 from tests.support.paper import RecordingSink, order
@@ -23,7 +24,7 @@ from trade_engine.domain.decision import Reason
 from trade_engine.domain.execution import ExecutionReport
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.order import OrdStatus
-from trade_engine.execution.observer import Alert, Observer
+from trade_engine.execution.observer import Alert
 from trade_engine.execution.ports import Delivery
 from trade_engine.wiring import Plan, Running, running
 
@@ -89,14 +90,6 @@ on order
 """
 
 
-class Alerts(Observer):
-    def __init__(self) -> None:
-        self.raised: list[Alert] = []
-
-    def alerted(self, alert: Alert) -> None:
-        self.raised.append(alert)
-
-
 async def booked(run: Running) -> dict[str, object]:
     """What Postgres has of it: each execution as it now counts, the position, the cash."""
     fills = await run.record.find_fills(ACCOUNT, "momentum-v1", "AAPL")
@@ -154,7 +147,7 @@ async def test_a_correction_a_bust_and_an_overfill_are_booked_and_the_overfill_h
             assert (await audit(run, "venue"))["amendments"] == 2
         async with running(replace(plan, replica_id="two")) as again:  # the session resumes
             await again.engine.publish_quotes([quote()])
-            await eventually(lambda: again.engine._routers[ACCOUNT]._reconciler.agrees)
+            await eventually(lambda: again.engine._routers[ACCOUNT].agrees)
             assert (
                 Reason.TRADING_HALTED
                 in (await again.engine.submit(signal(45_000))).decision.reasons

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxy import Proxy
+from tests.support.alerts import Alerts
 from tests.support.fix import fix_broker, fix_config
 from tests.support.fix_venue import FixVenue
 from tests.support.paper import RecordingSink, eventually, order
@@ -19,18 +20,10 @@ from trade_engine.brokers.fix_look import FixLook, look_into
 from trade_engine.brokers.fix_store import FixStore
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.execution import CancelReject, ExecType
-from trade_engine.execution.observer import Alert, Observer
+from trade_engine.execution.observer import Alert
 from trade_engine.execution.ports import Delivery
 
 MAIN = "main"
-
-
-class Alerts(Observer):
-    def __init__(self) -> None:
-        self.raised: list[Alert] = []
-
-    def alerted(self, alert: Alert) -> None:
-        self.raised.append(alert)
 
 
 @dataclass

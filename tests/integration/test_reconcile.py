@@ -53,7 +53,7 @@ async def one(database_url: str, redis_url: str) -> AsyncIterator[Running]:
 
 
 def reconciler(run: Running) -> Reconciler:
-    return run.engine._routers[ACCOUNT]._reconciler
+    return run.engine._routers[ACCOUNT]._reconcilers[0]
 
 
 def instead(run: Running, question: str, answer: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_order_life import recorded, resting, updates
+from tests.support.alerts import Alerts
 from tests.support.audited import audit
 from tests.support.fix import fix_config
 from tests.support.fix_venue import FixVenue
@@ -32,7 +33,7 @@ from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.execution import doubts, order_router, replace_sender
 from trade_engine.execution.commands import HaltCommand
-from trade_engine.execution.observer import Alert, Observer
+from trade_engine.execution.observer import Alert
 from trade_engine.execution.ports import Broker, BrokerOrder, Delivery
 from trade_engine.v1 import order_pb2
 from trade_engine.wiring import Running, running
@@ -41,14 +42,6 @@ pytestmark = pytest.mark.stores
 
 D = Decimal
 WAIT = "AAPL"
-
-
-class Alerts(Observer):
-    def __init__(self) -> None:
-        self.raised: list[Alert] = []
-
-    def alerted(self, alert: Alert) -> None:
-        self.raised.append(alert)
 
 
 def replacing(**limits: int) -> Rulebook:

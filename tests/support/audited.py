@@ -13,8 +13,11 @@ from trade_engine.portfolio.ledger import book
 from trade_engine.wiring import Running
 
 
-async def audit(run: Running, broker: str = "paper") -> Counter[str]:
-    """Walk the journal, hold the tables against it, decide everything again: no fault."""
+async def audit(run: Running, *brokers: str) -> Counter[str]:
+    """Walk the journal, hold the tables against it, decide everything again: no fault.
+
+    brokers are those that the account's orders went to, the paper venue unless told.
+    """
     verification, replay = Verification(ACCOUNT, book), Replay(decide_again)
     after = 0
     while entries := await run.engine.queries.entries(ACCOUNT, after, 500):
@@ -25,8 +28,11 @@ async def audit(run: Running, broker: str = "paper") -> Counter[str]:
     state = await run.record.load(ACCOUNT)
     assert state is not None
     orders = await run.engine.queries.list_orders(ACCOUNT, OrderFilter(), None, 100_000)
-    executions = await run.record.booked(ACCOUNT, broker, sorted(verification.exec_ids(broker)))
-    verification.compare(state, orders, {(broker, exec_id) for exec_id in executions})
+    booked = set()
+    for broker in brokers or ("paper",):
+        told = sorted(verification.exec_ids(broker))
+        booked |= {(broker, each) for each in await run.record.booked(ACCOUNT, broker, told)}
+    verification.compare(state, orders, booked)
     assert verification.findings.faults == []
     assert replay.findings.faults == []
     return verification.findings.counts

@@ -221,11 +221,11 @@ class Run:
         """Nothing is open here, and the venue knows that everything it told was booked."""
         await self.cancel_open(every=True)
         _, orders = await self.engine.queries.open_orders(self.account_id)
-        reconciler = self.engine._routers[self.account_id]._reconciler
+        router = self.engine._routers[self.account_id]
         account = self.paper._accounts.get(self.account_id)
         if orders or account is None or account._delivery._waiting:
             return False
-        return reconciler.agrees
+        return router.agrees
 
 
 async def patiently(call: Callable[[], Awaitable[object]]) -> None:

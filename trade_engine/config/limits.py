@@ -12,7 +12,7 @@ is needed, unless `acknowledged_unlimited` names it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ from trade_engine.domain.limits import (
     waived_rate,
 )
 from trade_engine.domain.money import BPS
-from trade_engine.domain.rulebook import AccountTerms, StrategyTerms
+from trade_engine.domain.rulebook import AccountTerms, Route, StrategyTerms
 from trade_engine.domain.signal import checked_id
 from trade_engine.domain.trading_state import TradingState
 
@@ -60,6 +60,8 @@ def _breach(value: object) -> TradingState:
     return TradingState(str(value))
 
 
+BROKER = text("paper, or the name of a session in the brokers file", checked_id)
+ROUTED_BY = {Level.SYMBOL: "a symbol", Level.ASSET_CLASS: "an asset class"}
 BREACH = Kind("REDUCE_ONLY or HALTED", _breach)
 ACCOUNT_KEYS = {
     "currency": Key(CURRENCY, "what its cash, exposures and limits are counted in", required=True),
@@ -68,11 +70,7 @@ ACCOUNT_KEYS = {
         "the cash that its ledger starts with; later changes here have no effect on it",
         required=True,
     ),
-    "broker": Key(
-        text("paper, or the name of a session in the brokers file", checked_id),
-        "where its orders go",
-        required=True,
-    ),
+    "broker": Key(BROKER, "where its orders go that no route sends elsewhere", required=True),
     "calendar": Key(CALENDAR, 'whose sessions end its trading day; "24/7", by UTC, unless set'),
     "on_daily_loss": Key(BREACH, "what a breach of daily_loss_max does; REDUCE_ONLY unless set"),
     "on_drawdown": Key(BREACH, "what a breach of drawdown_max does; HALTED unless set"),
@@ -172,9 +170,21 @@ def read_limits(file: TomlFile) -> LimitsFile:
 def _read_account(file: TomlFile, found: LimitsFile, account_id: str) -> None:
     path = ("accounts", account_id)
     _check(file, path, _check_id)
-    values = file.read(path, ACCOUNT_KEYS)
+    values = file.read(path, ACCOUNT_KEYS, tables=("routes",))
     if values is not None:
-        found.accounts[account_id] = AccountTerms(account_id, **values)
+        routes = tuple(_read_routes(file, (*path, "routes")))
+        found.accounts[account_id] = AccountTerms(account_id, **values, routes=routes)
+
+
+def _read_routes(file: TomlFile, path: KeyPath) -> Iterator[Route]:
+    """`symbol.AAPL = "street"`; the most specific first."""
+    file.read(path, {}, tables=[level.value for level in ROUTED_BY])
+    for level, what in ROUTED_BY.items():
+        names = file.names((*path, level.value))
+        keys = {name: Key(BROKER, f"where the orders of {what} go") for name in names}
+        for scope_id, broker in (file.read((*path, level.value), keys) or {}).items():
+            _check(file, (*path, level.value, scope_id), _SCOPED[level])
+            yield Route(level, scope_id, broker)
 
 
 def _read_strategy(

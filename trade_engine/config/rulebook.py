@@ -14,6 +14,7 @@ from trade_engine.config.faults import ConfigFaults, Fault, did_you_mean
 from trade_engine.config.instruments import read_fx, read_instruments
 from trade_engine.config.limits import LimitsFile, read_limits
 from trade_engine.config.toml_file import TomlFile, file_text, parsed_toml
+from trade_engine.config.toml_places import KeyPath
 from trade_engine.domain.fx import FxPair
 from trade_engine.domain.limits import LIMIT_NAMES, RATES, Level, LevelKey, Limits
 from trade_engine.domain.limits_change import FileText
@@ -141,9 +142,13 @@ def _parsed(given: FileText | None, faults: list[Fault]) -> TomlFile | None:
 
 def _check_brokers(file: TomlFile, limits: LimitsFile, known: Collection[str]) -> None:
     for account_id, terms in limits.accounts.items():
-        if terms.broker not in known:
-            hint = did_you_mean(terms.broker, known)
-            file.fault(("accounts", account_id, "broker"), f"{' or '.join(known)}{hint}")
+        path: KeyPath = ("accounts", account_id)
+        named = {(*path, "broker"): terms.broker} | {
+            (*path, "routes", each.level.value, each.scope_id): each.broker for each in terms.routes
+        }
+        for place, broker in named.items():
+            if broker not in known:
+                file.fault(place, f"{' or '.join(known)}{did_you_mean(broker, known)}")
 
 
 def _check_symbols(limits: TomlFile, found: LimitsFile, instruments: TomlFile) -> None:
@@ -155,6 +160,14 @@ def _check_symbols(limits: TomlFile, found: LimitsFile, instruments: TomlFile) -
             if symbol not in known:
                 allowed = f"an instrument of {instruments.name}{did_you_mean(symbol, known)}"
                 limits.fault(("limits", level.value, scope_id), allowed)
+    for account_id, account in found.accounts.items():
+        for route in account.routes:
+            if route.level is Level.SYMBOL and route.scope_id not in known:
+                allowed = (
+                    f"an instrument of {instruments.name}{did_you_mean(route.scope_id, known)}"
+                )
+                path = ("accounts", account_id, "routes", "symbol", route.scope_id)
+                limits.fault(path, allowed)
     for strategy_id, terms in found.strategies.items():
         for symbol in terms.symbols:
             if symbol not in known:

@@ -44,7 +44,8 @@ class Difference:
 
     gap is how far apart they are, as a decimal string (theirs less ours), empty where there is no
     such number: an acceptance holds for exactly this gap, whatever is traded afterward. Times are
-    in ns; accepted_at_ns is 0 until somebody accepted it.
+    in ns; accepted_at_ns is 0 until somebody accepted it. broker is who differs, where that is not
+    the account's own one.
     """
 
     kind: DifferenceKind
@@ -57,11 +58,13 @@ class Difference:
     accepted_at_ns: int = 0
     accepted_by: str = ""
     accepted_because: str = ""
+    broker: str = ""
 
     @property
     def difference_id(self) -> str:
         """Its name within the account: the same as long as the same thing differs."""
-        return f"{self.kind}:{self.subject}" if self.subject else str(self.kind)
+        name = f"{self.kind}:{self.subject}" if self.subject else str(self.kind)
+        return f"{name}@{self.broker}" if self.broker else name
 
     @property
     def stands(self) -> bool:
@@ -93,6 +96,8 @@ class Difference:
                 "accepted_by": self.accepted_by,
                 "accepted_because": self.accepted_because,
             }
+        if self.broker:
+            doc["broker"] = self.broker
         return doc
 
     @classmethod

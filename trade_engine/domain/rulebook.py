@@ -6,6 +6,7 @@ so that every decision can be made again by the rules of its day.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -23,12 +24,22 @@ MARK_BAND_BPS = Decimal(1000)
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """Which broker the orders of a symbol, or of an asset class, go to; level says which."""
+
+    level: Level
+    scope_id: str
+    broker: str
+
+
+@dataclass(frozen=True, slots=True)
 class AccountTerms:
     """An account as configured. opening_cash is what its ledger starts with.
 
-    calendar says when its trading day ends: at the close of each of the calendar's sessions. What
-    follows says what a breach of a loss limit does, how far a quote may be from the one before and
-    count at once, and how much more than was ordered a broker may fill before the account halts.
+    broker is where its orders go that no route sends elsewhere. calendar says when its trading day
+    ends: at the close of each of the calendar's sessions. What follows says what a breach of a loss
+    limit does, how far a quote may be from the one before and count at once, and how much more than
+    was ordered a broker may fill before the account halts.
     """
 
     account_id: str
@@ -40,6 +51,20 @@ class AccountTerms:
     on_drawdown: TradingState = TradingState.HALTED
     mark_band_bps: Decimal = MARK_BAND_BPS
     overfill_bps_max: Decimal = ZERO
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def brokers(self) -> tuple[str, ...]:
+        """All that its orders may go to, its own one first."""
+        return tuple(dict.fromkeys((self.broker, *(route.broker for route in self.routes))))
+
+    def broker_for(self, symbol: str, asset_class: str) -> str:
+        """Where an order goes: as its symbol's route says, else its asset class's, else the own."""
+        for level, scope_id in ((Level.SYMBOL, symbol), (Level.ASSET_CLASS, asset_class)):
+            for route in self.routes:
+                if route.level is level and route.scope_id == scope_id:
+                    return route.broker
+        return self.broker
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +218,9 @@ def _raise_from_json(doc: dict[str, Any]) -> Raise:
 
 
 def _terms_json(terms: AccountTerms) -> dict[str, Any]:
-    return {
+    """Routes are there where there are any."""
+    routes = {f"{each.level}.{each.scope_id}": each.broker for each in terms.routes}
+    return ({"routes": routes} if routes else {}) | {
         "account_id": terms.account_id,
         "currency": terms.currency,
         "opening_cash": text(terms.opening_cash),
@@ -218,7 +245,14 @@ def _terms_from_json(doc: dict[str, Any]) -> AccountTerms:
         TradingState(doc.get("on_drawdown", TradingState.HALTED)),
         Decimal(doc.get("mark_band_bps", MARK_BAND_BPS)),
         Decimal(doc.get("overfill_bps_max", ZERO)),
+        tuple(_routes_from_json(doc.get("routes", {}))),
     )
+
+
+def _routes_from_json(doc: dict[str, str]) -> Iterator[Route]:
+    for key, broker in doc.items():
+        level, _, scope_id = key.partition(".")
+        yield Route(Level(level), scope_id, broker)
 
 
 def _strategy_json(terms: StrategyTerms) -> dict[str, Any]:

@@ -66,8 +66,11 @@ def _values(rulebook: Rulebook) -> Iterator[tuple[str, str]]:
             for each in content:
                 name = each[_NAMED_BY[kind]]
                 for field, value in each.items():
-                    if field != _NAMED_BY[kind]:
-                        yield f"{kind}.{_quoted(name)}.{field}", _shown(value)
+                    path = f"{kind}.{_quoted(name)}.{field}"
+                    if isinstance(value, dict):
+                        yield from ((f"{path}.{key}", each) for key, each in value.items())
+                    elif field != _NAMED_BY[kind]:
+                        yield path, _shown(value)
         else:
             yield kind, _shown(content)
 

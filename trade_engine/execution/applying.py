@@ -136,7 +136,8 @@ class Application:
                 self._deliver(request)
             case ReconciledRequest():
                 attempt.answer(
-                    request.answer, note_differences(batch, request.broker, request.found)
+                    request.answer,
+                    note_differences(batch, request.broker, request.found, request.mark),
                 )
             case CloseUnknownRequest():
                 close_unknown(batch, request.order_ids, request.why)

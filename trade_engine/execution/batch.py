@@ -79,8 +79,8 @@ class Batch:
         self._controls = controls
         self._session_at = session_at
         self._hours: dict[str, Hours] = {}
-        self.can_replace = False
-        """Whether the account's broker takes requests to replace."""
+        self.can_replace_at: frozenset[str] = frozenset()
+        """The brokers that take requests to replace."""
         self.books_fault: str | None = None
         """What keeps a firm's own books from being relied on; None where it keeps none."""
         self._unit_values: dict[str, Decimal | None] = {}

@@ -107,7 +107,7 @@ def gather(batch: Batch, signal: Signal, verdicts: Verdicts) -> Inputs:
         limits_version=rulebook.version,
         throttle=_throttle(rulebook, signal, STRATEGY_RATE, verdicts.strategy),
         currency=batch.state.currency,
-        broker=rulebook.accounts[account_id].broker,
+        broker=rulebook.accounts[account_id].broker_for(signal.symbol, asset_class),
         delivery=batch.delivery,
         hours=batch.hours(signal.symbol),
         books_fault=batch.books_fault,

@@ -37,21 +37,24 @@ def holdings(batch: Batch) -> Holdings:
     )
 
 
-def note_differences(batch: Batch, broker: str, found: Iterable[Difference]) -> list[Difference]:
-    """Let these be all of the account's differences; answers with those that stand.
+def note_differences(
+    batch: Batch, broker: str, found: Iterable[Difference], mark: str = ""
+) -> list[Difference]:
+    """Let these be all of the account's differences with a broker; answers with those that stand.
 
     What was accepted stays accepted while it says the same. Nothing is journaled when nothing
     changed. While one stands, no queued order is kept: it is canceled, as by a halt.
     """
     state = batch.state
     known = state.differences
-    now = {
+    here = {
         each.difference_id: known[each.difference_id]
         if each.difference_id in known and known[each.difference_id].is_as(each)
         else each
         for each in found
     }
-    standing = [each for each in now.values() if each.stands]
+    standing = [each for each in here.values() if each.stands]
+    now = {name: each for name, each in known.items() if each.broker != mark} | here
     if now == known:
         return standing
     state.differences = now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,12 +17,13 @@ from trade_engine.domain.difference import Difference
 from trade_engine.domain.errors import EngineError, NotFound, StoreUnavailable
 from trade_engine.domain.execution import BrokerReport
 from trade_engine.domain.journal import EntryKind, JournalEntry
-from trade_engine.domain.market import Quote
+from trade_engine.domain.market import Instrument, Quote
 from trade_engine.domain.money import ONE, text
 from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
 from trade_engine.domain.signal import Signal
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
+from trade_engine.execution.account_brokers import AccountBrokers
 from trade_engine.execution.clearing import Clearing
 from trade_engine.execution.commands import (
     AcceptDifferenceCommand,
@@ -91,7 +92,7 @@ class Engine:
         self._routers = {
             account_id: OrderRouter(
                 gate,
-                parts.brokers[accounts[account_id].broker],
+                AccountBrokers(accounts[account_id], parts.brokers, self._instruments),
                 parts.leases,
                 parts.replica_id,
                 parts.stores.record,
@@ -123,6 +124,9 @@ class Engine:
         self._own_halts: set[asyncio.Task[None]] = set()
         self._settled_here: dict[str, int] = {}
 
+    def _instruments(self) -> Mapping[str, Instrument]:
+        return self._parts.rulebooks.latest.rulebook.instruments
+
     def _make_gate(self, account_id: str) -> AccountGate:
         parts = self._parts
         return AccountGate(
@@ -136,9 +140,7 @@ class Engine:
             parts.queue_cap,
             parts.observer,
             self._books_fault(account_id),
-            can_replace=parts.brokers[
-                parts.rulebooks.latest.rulebook.accounts[account_id].broker
-            ].can_replace,
+            can_replace_at={name for name, each in parts.brokers.items() if each.can_replace},
         )
 
     def _books_fault(self, account_id: str) -> Callable[[int], str | None]:
@@ -245,8 +247,9 @@ class Engine:
         }
         now_ns = parts.clock()
         entries = [_next_entry(state, now_ns, EntryKind.ACCOUNT_OPENED, payload)]
-        if parts.brokers[terms.broker].is_live:
-            entries.append(_halt_entry(state, now_ns, terms.broker))
+        live = [each for each in terms.brokers if parts.brokers[each].is_live]
+        if live:
+            entries.append(_halt_entry(state, now_ns, ", ".join(live)))
         commit = Commit(
             account_id=terms.account_id,
             epoch=state.epoch,

@@ -71,13 +71,15 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
     if not touches and _gist(order) == before and not derived:
         return
     batch.exposure.work(order, order.working_qty - working_before)
-    if applied.late_fill or applied.overfill:
+    stray = touches and order.broker != broker
+    if applied.late_fill or applied.overfill or stray:
         batch.alert(
             Alert.FILL_OUT_OF_ORDER,
             order_id=order.order_id,
             exec_id=report.exec_id,
             late=applied.late_fill,
             overfill=applied.overfill,
+            **({"broker": broker} if stray else {}),
         )
     if derived:
         batch.alert(

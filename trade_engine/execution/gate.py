@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -120,14 +120,14 @@ class AccountGate:
         observer: Observer = UNOBSERVED,
         books_fault: Callable[[int], str | None] = no_books,
         *,
-        can_replace: bool = False,
+        can_replace_at: Collection[str] = (),
     ) -> None:
         """Say what it works on; on_settled must not block.
 
         sender gives the claim under which this process sends the account's orders, if it does.
 
-        queue_cap is how many signals may wait; other requests always may. can_replace: the
-        account's broker takes requests to replace.
+        queue_cap is how many signals may wait; other requests always may. can_replace_at names the
+        brokers that take requests to replace.
         """
         self.account_id = account_id
         self.latched: dict[Scope, ScopeState] = {}
@@ -142,7 +142,7 @@ class AccountGate:
         self._queue_cap = queue_cap
         self._observer = observer
         self._books_fault = books_fault
-        self._can_replace = can_replace
+        self._can_replace_at = frozenset(can_replace_at)
         self._line = WaitingLine()
         self._marks = Marks()
         self._watching: asyncio.Future[None] | None = None
@@ -453,7 +453,7 @@ class AccountGate:
         attempt.flattened = await find_flattened(record, attempt, state)
         batch.executions = await find_executions(record, attempt, state, closed)
         batch.books_fault = self._books_fault(attempt.now_ns)
-        batch.can_replace = self._can_replace
+        batch.can_replace_at = self._can_replace_at
         attempt.start(batch)
         if not state.limits_number:
             batch.change_limits(self._rulebooks.latest)

@@ -141,15 +141,15 @@ class LimitsKeeper:
 
     async def _check(self, old: Rulebook, new: Rulebook) -> None:
         """Refuse what an engine at work cannot take over."""
-        terms = {each: (t.currency, t.broker) for each, t in old.accounts.items()}
-        wanted = {each: (t.currency, t.broker) for each, t in new.accounts.items()}
+        terms = {each: (t.currency, t.broker, t.routes) for each, t in old.accounts.items()}
+        wanted = {each: (t.currency, t.broker, t.routes) for each, t in new.accounts.items()}
         if terms != wanted:
             differ = sorted(each for each, _ in terms.items() ^ wanted.items())
             raise InvalidField(
                 "accounts",
                 ", ".join(dict.fromkeys(differ)),
-                "the accounts of the running engine, with their currencies and brokers: to change "
-                "these, start it with the new files and --apply-limits",
+                "the accounts of the running engine, with their currencies, brokers and routes: to "
+                "change these, start it with the new files and --apply-limits",
             )
         changed = changed_terms(old, new)
         faults = {each for each in changed if not old.instruments[each].restricted}

@@ -28,13 +28,13 @@ from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.domain.trading_state import TradingState
+from trade_engine.execution.account_brokers import AccountBrokers
 from trade_engine.execution.applying import Fenced
 from trade_engine.execution.doubts import Doubts
 from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
 from trade_engine.execution.orders_out import OrdersOut, OrdersOutExceed
 from trade_engine.execution.ports import (
-    Broker,
     BrokerOrder,
     Commit,
     Delivery,
@@ -75,7 +75,7 @@ class OrderRouter:
     def __init__(
         self,
         gate: AccountGate,
-        broker: Broker,
+        brokers: AccountBrokers,
         leases: LeaseStore,
         holder: str,
         record: RecordStore,
@@ -84,23 +84,24 @@ class OrderRouter:
         uptime: Callable[[], float],
         observer: Observer = UNOBSERVED,
     ) -> None:
-        """Say for which gate, through which broker, and under which name the lease is held.
+        """Say for which gate, through which brokers, and under which name the lease is held.
 
         halt is asked to halt the account (its id, why), and must not block. uptime is in
         seconds, and never set back.
         """
         self.account_id = gate.account_id
         self._gate = gate
-        self._broker = broker
+        self._broker = brokers.entry
         self._leases = leases
         self._holder = holder
         self._uptime = uptime
         self._send_until = 0.0
         self._observer = observer
         self._work = asyncio.Event()
-        self._reconciler = Reconciler(
-            gate, broker, record, clock, lambda: self.claim, self._work.set, observer
-        )
+        self._reconcilers = [
+            Reconciler(gate, share, record, clock, lambda: self.claim, self._work.set, observer)
+            for share in brokers.shares
+        ]
         observer.sender(self.account_id, is_here=False)
         self._lease: Lease | None = None
         self._given: Lease | None = None
@@ -109,9 +110,9 @@ class OrderRouter:
         self._queued: dict[str, None] = {}
         self._cancels: dict[str, Order] = {}
         self._sending: set[str] = set()
-        self._orders_out = OrdersOut(broker, record)
+        self._orders_out = OrdersOut(self._broker, record)
         self._replaces = ReplaceSender(
-            gate, broker, self._send_replacements, lambda: self.claim, uptime
+            gate, self._broker, self._send_replacements, lambda: self.claim, uptime
         )
         self._doubts = Doubts()
         self._halt = halt
@@ -152,9 +153,14 @@ class OrderRouter:
 
         What waits for the account to agree with its broker may wait for long, and is durable.
         """
-        sendable = self._queued and self._reconciler.agrees
+        sendable = self._queued and self.agrees
         works = self._ready or sendable or self._sending or self._cancels
         return not works and self._replaces.is_idle
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the account agrees with every broker that it uses: else nothing is sent."""
+        return all(each.agrees for each in self._reconcilers)
 
     @property
     def claim(self) -> Fence | None:
@@ -206,19 +212,20 @@ class OrderRouter:
             self._open = True
             await self._look_first()
             working = asyncio.create_task(self._send_forever())
-            reconciling = asyncio.create_task(self._reconciler.run())
+            reconciling = [asyncio.create_task(each.run()) for each in self._reconcilers]
             try:
                 await asyncio.wait(
-                    {working, reconciling, renewing}, return_when=asyncio.FIRST_COMPLETED
+                    {working, *reconciling, renewing}, return_when=asyncio.FIRST_COMPLETED
                 )
                 raise_alert(self._observer, Alert.LEASE_LOST, account_id=self.account_id)
             finally:
-                await _end(reconciling)
-                await _end(working)
+                for each in (*reconciling, working):
+                    await _end(each)
         finally:
             self._open = False
             self._lease = None
-            self._reconciler.forget()
+            for reconciler in self._reconcilers:
+                reconciler.forget()
             self._orders_out.forget()
             self._doubts.forget()
             self._replaces.forget()
@@ -325,7 +332,7 @@ class OrderRouter:
             except EngineError:
                 await self._cancel_after_orders()
                 raise
-        while self._queued and self._reconciler.agrees:
+        while self._queued and self.agrees:
             order_ids = list(self._queued)[:SEND_MAX]
             request = IntentRequest(order_ids, _future())
             self._gate.enqueue(request)
@@ -333,12 +340,12 @@ class OrderRouter:
             for order_id in order_ids:
                 self._queued.pop(order_id, None)
             await self._hand_over(cleared)
-        if self._reconciler.agrees:
+        if self.agrees:
             await self._replaces.send_queued()
         await self._cancel_after_orders()
 
     async def _hand_over_ready(self) -> None:
-        if self._ready and not self._reconciler.agrees:
+        if self._ready and not self.agrees:
             unsent = dict.fromkeys(self._ready, (DeliveryState.QUEUED, ""))
             await self._deliver(unsent)
             for order_id in unsent:
@@ -381,9 +388,7 @@ class OrderRouter:
 
     def _may_go(self, order: Order) -> bool:
         """The last look, with nothing between it and the broker."""
-        return (
-            self._reconciler.agrees and not self._may_have_run_out() and not self._is_halted(order)
-        )
+        return self.agrees and not self._may_have_run_out() and not self._is_halted(order)
 
     def _is_halted(self, order: Order) -> bool:
         """Whether a halt reached this process a moment ago."""
@@ -492,7 +497,7 @@ class OrderRouter:
         for order in orders:
             found = known.get(order.cl_ord_id)
             if found is not None:
-                await self._book(found)
+                await self._book(order, found)
                 outcomes[order.order_id] = (DeliveryState.SENT, "")
             elif self._broker.remembers_all:
                 outcomes[order.order_id] = (DeliveryState.QUEUED, "")
@@ -519,7 +524,7 @@ class OrderRouter:
         known = await self._broker.query(self.account_id, [order.cl_ord_id])
         found, claim = known.get(order.cl_ord_id), self.claim
         if found is not None:
-            await self._book(found)
+            await self._book(order, found)
             await self._deliver({order.order_id: (DeliveryState.SENT, "")})
         elif claim is not None:
             why = f"{self._broker.name} never saw it, however often it was asked"
@@ -527,9 +532,9 @@ class OrderRouter:
             self._gate.enqueue(request)
             await request.answer
 
-    async def _book(self, found: BrokerOrder) -> None:
+    async def _book(self, order: Order, found: BrokerOrder) -> None:
         if found.reports:
-            request = ReportsRequest(self._broker.name, found.reports, _future())
+            request = ReportsRequest(order.broker, found.reports, _future())
             self._gate.enqueue(request)
             await request.answer
 

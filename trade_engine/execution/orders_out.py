@@ -17,7 +17,7 @@ from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.money import optional_text, text
 from trade_engine.domain.order import ApprovedOrder, DeliveryState, Order
 from trade_engine.domain.replacement import ApprovedReplacement
-from trade_engine.execution.ports import Broker, Commit, Delivery, RecordStore
+from trade_engine.execution.ports import Commit, Delivery, OrderEntry, RecordStore
 from trade_engine.execution.replacing import replacement_of
 
 Terms = dict[str, str | None]
@@ -33,7 +33,7 @@ class OrdersOutExceed(EngineError):
 class OrdersOut:
     """The only way from the engine to a broker, for the orders of one account."""
 
-    def __init__(self, broker: Broker, record: RecordStore) -> None:
+    def __init__(self, broker: OrderEntry, record: RecordStore) -> None:
         self._broker = broker
         self._record = record
         self._approved: dict[str, bytes] = {}

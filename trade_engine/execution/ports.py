@@ -488,33 +488,16 @@ ReportSink = Callable[[str, Sequence[BrokerReport]], Awaitable[None]]
 """Takes what a broker tells of an account's orders, in order; returns once it is booked."""
 
 
-class Broker(Protocol):
-    """The port of a broker adapter. ClOrdIDs are unique for ever; reports may come at any time.
+class OrderEntry(Protocol):
+    """Where the orders of an account go: what its sender asks of a broker, or of several as one.
 
-    remembers_all says that an order absent from `query` certainly never arrived, so that it may be
-    sent; for other brokers absence right after an unclear send is no evidence. is_live: real money
-    moves; an account opened there starts HALTED. can_replace says that `replace` reaches the venue;
-    for other brokers a signal never replaces, but adds.
-
-    What `open_orders`, `executions` and `positions` answer is compared with the record before
-    anything is sent (`execution.reconcile`). Each raises StoreUnavailable when the broker did not
-    answer, and gives None where the venue has no such question: neither is ever an empty answer.
+    ClOrdIDs are unique for ever; reports may come at any time. remembers_all says that an order
+    absent from `query` certainly never arrived, so that it may be sent; for other brokers absence
+    right after an unclear send is no evidence.
     """
 
     name: str
     remembers_all: bool
-    is_live: bool
-    can_replace: bool
-
-    @property
-    def connection(self) -> int:
-        """Which connection to the venue this is: grows with each new one, 0 while there is none."""
-
-    async def start(self, sink: ReportSink) -> None:
-        """Connect; from now on reports go to `sink`."""
-
-    async def stop(self) -> None:
-        """Disconnect in order; reports not yet taken by the sink come again after `start`."""
 
     async def open_account(self, account_id: str) -> None:
         """Begin to work for an account: this process holds its lease. Missed reports come again.
@@ -549,6 +532,31 @@ class Broker(Protocol):
         Raises:
             StoreUnavailable: it did not answer, which says nothing about the orders.
         """
+
+
+class Broker(OrderEntry, Protocol):
+    """The port of a broker adapter.
+
+    is_live: real money moves; an account opened there starts HALTED. can_replace says that
+    `replace` reaches the venue; for other brokers a signal never replaces, but adds.
+
+    What `open_orders`, `executions` and `positions` answer is compared with the record before
+    anything is sent (`execution.reconcile`). Each raises StoreUnavailable when the broker did not
+    answer, and gives None where the venue has no such question: neither is ever an empty answer.
+    """
+
+    is_live: bool
+    can_replace: bool
+
+    @property
+    def connection(self) -> int:
+        """Which connection to the venue this is: grows with each new one, 0 while there is none."""
+
+    async def start(self, sink: ReportSink) -> None:
+        """Connect; from now on reports go to `sink`."""
+
+    async def stop(self) -> None:
+        """Disconnect in order; reports not yet taken by the sink come again after `start`."""
 
     async def open_orders(self, account_id: str) -> list[BrokerOrder] | None:
         """Every order of the account that may still fill there, whoever sent it."""

@@ -26,11 +26,12 @@ from trade_engine.domain.errors import EngineError, StoreUnavailable
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import DeliveryState, Order, order_id_of
+from trade_engine.execution.account_brokers import Share
 from trade_engine.execution.applying import Fenced
 from trade_engine.execution.gate import AccountGate
 from trade_engine.execution.observer import Alert, Observer, raise_alert
 from trade_engine.execution.order_chain import AMENDMENTS
-from trade_engine.execution.ports import Broker, BrokerOrder, Fence, RecordStore
+from trade_engine.execution.ports import BrokerOrder, Fence, RecordStore
 from trade_engine.execution.requests import (
     Holdings,
     HoldingsRequest,
@@ -59,12 +60,12 @@ MARGIN_NS = 300 * NS_PER_S
 
 
 class Reconciler:
-    """Compares one account with its broker, while this process is its sender."""
+    """Compares one account with a broker that it uses, while this process is its sender."""
 
     def __init__(
         self,
         gate: AccountGate,
-        broker: Broker,
+        share: Share,
         record: RecordStore,
         clock: Clock,
         claim: Callable[[], Fence | None],
@@ -74,7 +75,8 @@ class Reconciler:
         """Say what is compared with what; on_change is called when `agrees` may have changed."""
         self.account_id = gate.account_id
         self._gate = gate
-        self._broker = broker
+        self._share = share
+        self._broker = share.broker
         self._record = record
         self._clock = clock
         self._claim = claim
@@ -155,7 +157,9 @@ class Reconciler:
         claim = self._claim()
         if claim is None:
             raise Fenced("the lease is given up; who holds it now compares")
-        request = ReconciledRequest(self._broker.name, found, claim, _future())
+        request = ReconciledRequest(
+            self._broker.name, found, claim, _future(), mark=self._share.mark
+        )
         standing: list[Difference] = await self._ask(request)
         return standing
 
@@ -218,7 +222,7 @@ class Reconciler:
             )
             for order in await self._still_open(unknown_there)
         ]
-        known = await self._record.find_orders(self.account_id, sorted(theirs)) if theirs else {}
+        known = await self._sent_here(theirs) if theirs else {}
         for cl_ord_id, seen in sorted(theirs.items()):
             order = known.get(cl_ord_id)
             if order is None:
@@ -226,6 +230,11 @@ class Reconciler:
             else:
                 found += self._name_order(order, seen)
         return found
+
+    async def _sent_here(self, cl_ord_ids: Iterable[str]) -> dict[str, Order]:
+        """Those of the record that went to this broker."""
+        known = await self._record.find_orders(self.account_id, sorted(cl_ord_ids))
+        return {each: order for each, order in known.items() if self._share.has_order(order)}
 
     async def _still_open(self, orders: Iterable[Order]) -> list[Order]:
         """Those that nothing has closed since they were looked at."""
@@ -299,11 +308,9 @@ class Reconciler:
                 *missing,
                 *amendments,
             ]  # an amendment that is known already changes nothing
-            if f"{DifferenceKind.EXECUTION}:{each.exec_id}" not in refused
+            if self._unbooked(each).difference_id not in refused
         ]
-        orders = await self._record.find_orders(
-            self.account_id, sorted({order_id_of(each.cl_ord_id) for each in news})
-        )
+        orders = await self._sent_here({order_id_of(each.cl_ord_id) for each in news})
         await self._book([each for each in news if order_id_of(each.cl_ord_id) in orders])
         return [self._unbooked(each) for each in await self._not_booked(missing)]
 
@@ -368,8 +375,18 @@ class Reconciler:
     # ---- asking our own ---------------------------------------------------------------------
 
     async def _holdings(self) -> Holdings:
-        holdings: Holdings = await self._ask(HoldingsRequest(_future()))
-        return holdings
+        """What of the account is at this broker."""
+        every: Holdings = await self._ask(HoldingsRequest(_future()))
+        share = self._share
+        return Holdings(
+            {each: order for each, order in every.orders.items() if share.has_order(order)},
+            {each: held for each, held in every.quantities.items() if share.has_symbol(each)},
+            {
+                each: known
+                for each, known in every.differences.items()
+                if known.broker == share.mark
+            },
+        )
 
     def _ask(self, request: ReportsRequest | HoldingsRequest | ReconciledRequest) -> Awaitable[Any]:
         self._gate.enqueue(request)
@@ -386,7 +403,9 @@ class Reconciler:
         gap: Decimal | None = None,
     ) -> Difference:
         apart = text(gap) if gap is not None else ""
-        return Difference(kind, subject, str(ours), theirs, apart, message, self._clock())
+        return Difference(
+            kind, subject, str(ours), theirs, apart, message, self._clock(), broker=self._share.mark
+        )
 
 
 def _is_further(seen: BrokerOrder, order: Order) -> bool:

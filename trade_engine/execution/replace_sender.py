@@ -17,7 +17,7 @@ from typing import Any
 from trade_engine.domain.order import DeliveryState, Order
 from trade_engine.execution.doubts import Doubts
 from trade_engine.execution.gate import AccountGate
-from trade_engine.execution.ports import Broker, BrokerOrder, Delivery, Fence
+from trade_engine.execution.ports import BrokerOrder, Delivery, Fence, OrderEntry
 from trade_engine.execution.requests import (
     ReplaceDeliveryRequest,
     ReplaceIntentRequest,
@@ -34,7 +34,7 @@ class ReplaceSender:
     def __init__(
         self,
         gate: AccountGate,
-        broker: Broker,
+        broker: OrderEntry,
         hand_over: Callable[[Sequence[Order]], Awaitable[list[Delivery]]],
         claim: Callable[[], Fence | None],
         uptime: Callable[[], float],
@@ -135,24 +135,24 @@ class ReplaceSender:
             self._asked[cl_ord_id] = now
             found = known.get(cl_ord_id)
             if found is not None:
-                await self._book(found)
+                await self._book(order, found)
                 outcomes[cl_ord_id] = DeliveryState.SENT
             elif _is_with_broker(order):
                 continue
             elif self._broker.remembers_all:
                 outcomes[cl_ord_id] = DeliveryState.QUEUED
             elif self._doubts.not_found(order, now):
-                await self._ask_a_last_time(cl_ord_id)
+                await self._ask_a_last_time(cl_ord_id, order)
             else:
                 outcomes[cl_ord_id] = DeliveryState.IN_DOUBT
         await self._settle(outcomes)
 
-    async def _ask_a_last_time(self, cl_ord_id: str) -> None:
+    async def _ask_a_last_time(self, cl_ord_id: str, order: Order) -> None:
         """Ask about one request alone; one that is not found now either never arrived."""
         known = await self._broker.query(self._gate.account_id, [cl_ord_id])
         found = known.get(cl_ord_id)
         if found is not None:
-            await self._book(found)
+            await self._book(order, found)
         await self._settle({cl_ord_id: DeliveryState.SENT if found is not None else None})
 
     async def _settle(self, outcomes: dict[str, DeliveryState | None]) -> None:
@@ -163,9 +163,9 @@ class ReplaceSender:
         self._gate.enqueue(request)
         await request.answer
 
-    async def _book(self, found: BrokerOrder) -> None:
+    async def _book(self, order: Order, found: BrokerOrder) -> None:
         if found.reports:
-            request = ReportsRequest(self._broker.name, found.reports, _future())
+            request = ReportsRequest(order.broker, found.reports, _future())
             self._gate.enqueue(request)
             await request.answer
 

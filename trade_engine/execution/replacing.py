@@ -36,11 +36,7 @@ def replaceable(batch: Batch, signal: Signal, instrument: Instrument | None) -> 
 
     None where the instrument's policy is to add, or its broker cannot replace.
     """
-    if (
-        instrument is None
-        or instrument.working_orders is not WorkingOrders.REPLACE
-        or not batch.can_replace
-    ):
+    if instrument is None or instrument.working_orders is not WorkingOrders.REPLACE:
         return None
     found = [
         order
@@ -54,6 +50,7 @@ def replaceable(batch: Batch, signal: Signal, instrument: Instrument | None) -> 
     (order,) = found
     if (
         not _stands(order)
+        or order.broker not in batch.can_replace_at
         or order.price is None
         or order.time_in_force is not time_in_force(signal, instrument)
     ):

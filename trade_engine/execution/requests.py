@@ -198,12 +198,16 @@ class HoldingsRequest:
 
 @dataclass(slots=True, eq=False)
 class ReconciledRequest:
-    """Record what a comparison with the broker found; answered with the differences that stand."""
+    """Record what a comparison with a broker found; answered with the differences that stand.
+
+    mark is what its differences bear; see `Share`.
+    """
 
     broker: str
     found: Sequence[Difference]
     claim: Fence
     answer: Future[list[Difference]]
+    mark: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -76,7 +76,7 @@ class StatusReader:
             unrealized_pnl=None,
             gross_exposure=None,
             limits_version=state.limits_version if state else latest.version,
-            broker=terms.broker,
+            broker=", ".join(terms.brokers),
             sender=sender,
             currency=terms.currency,
         )

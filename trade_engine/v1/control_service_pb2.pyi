@@ -447,7 +447,9 @@ class AccountStatus(_message.Message):
     limits_version: _builtins.str
     """The version of the limits in force."""
     broker: _builtins.str
-    """The broker that the account trades with."""
+    """The broker that the account trades with; where it has routes to others, all of them, its own
+    one first, as in "paper, street".
+    """
     sender: _builtins.str
     """The replica that holds the lease to send this account's orders; empty when none does."""
     currency: _builtins.str

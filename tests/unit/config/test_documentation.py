@@ -122,7 +122,10 @@ def test_the_throttles_are_explained(name: str) -> None:
 
 
 def test_the_examples_are_usable_and_the_broken_one_says_what_is_written(tmp_path: Path) -> None:
-    limits, raises, broken, instruments = fenced("toml")
+    limits, routes, raises, broken, instruments = fenced("toml")
+    (tmp_path / "limits.toml").write_text(routes)
+    main = load_rulebook(tmp_path / "limits.toml", None, ("coins", "prime")).accounts["main"]
+    assert main.brokers == ("paper", "prime", "coins")
     (tmp_path / "limits.toml").write_text(limits + raises)
     (tmp_path / "instruments.toml").write_text(instruments)
     rulebook = load_rulebook(tmp_path / "limits.toml", None)

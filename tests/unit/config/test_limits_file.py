@@ -21,6 +21,7 @@ from trade_engine.domain.limits import (
     Rate,
 )
 from trade_engine.domain.rulebook import AccountTerms, Rulebook
+from trade_engine.domain.rulebook_difference import differences
 from trade_engine.risk.throttles import emission_ns
 
 ACCOUNT = """[accounts.main]
@@ -137,6 +138,88 @@ def test_accounts_are_read(tmp_path: Path) -> None:
     }
 
 
+CLASSES = "bond, commodity, crypto, equity, etf, fund, future, fx, index, option"
+ROUTES = """
+[accounts.main.routes.asset_class]
+equity = "prime"
+crypto = "coins"
+
+[accounts.main.routes.symbol]
+AAPL = "street"
+"""
+
+
+def test_routes_send_a_symbol_or_an_asset_class_to_another_broker(tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(ACCOUNT + ROUTES, encoding="utf-8")
+    rulebook = load_rulebook(file, None, ("prime", "street", "coins"))
+    terms = rulebook.accounts["main"]
+    assert terms.brokers == ("paper", "street", "prime", "coins")
+    for symbol, asset_class, broker in (
+        ("AAPL", "equity", "street"),
+        ("MSFT", "equity", "prime"),
+        ("BTCUSD", "crypto", "coins"),
+        ("EURUSD", "fx", "paper"),
+    ):
+        assert terms.broker_for(symbol, asset_class) == broker
+    assert Rulebook.from_json(rulebook.to_json()).accounts == rulebook.accounts
+    plain = load(tmp_path, ACCOUNT)
+    assert {each.path: each.after for each in differences(plain, rulebook)} == {
+        "accounts.main.routes.asset_class.crypto": "coins",
+        "accounts.main.routes.asset_class.equity": "prime",
+        "accounts.main.routes.symbol.AAPL": "street",
+    }
+
+
+@pytest.mark.parametrize(
+    ("route", "fault"),
+    [
+        (
+            '[accounts.main.routes.symbol]\nAAPL = "stret"',
+            (
+                'limits.toml:6: accounts.main.routes.symbol.AAPL: got "stret", allowed is '
+                "paper or street; did you mean street?"
+            ),
+        ),
+        (
+            '[accounts.main.routes.symbol]\nAPPL = "paper"',
+            (
+                'limits.toml:6: accounts.main.routes.symbol.APPL: got "paper", allowed is '
+                "an instrument of default_instruments.toml; did you mean AAPL?"
+            ),
+        ),
+        (
+            '[accounts.main.routes.asset_class]\nequitis = "paper"',
+            (
+                'limits.toml:6: accounts.main.routes.asset_class.equitis: got "paper", '
+                f"allowed is one of {CLASSES}; did you mean equity?"
+            ),
+        ),
+        (
+            "[accounts.main.routes.symbol]\nAAPL = 5",
+            (
+                "limits.toml:6: accounts.main.routes.symbol.AAPL: got 5, allowed is "
+                "paper, or the name of a session in the brokers file"
+            ),
+        ),
+        (
+            '[accounts.main.routes.symbl]\nAAPL = "paper"',
+            (
+                "limits.toml:5: accounts.main.routes.symbl: got an unknown key (it is "
+                "[accounts.main.routes.symbl]; did you mean symbol?), allowed is "
+                "one of symbol, asset_class"
+            ),
+        ),
+    ],
+)
+def test_a_route_that_leads_nowhere_is_a_fault(tmp_path: Path, route: str, fault: str) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(f"{ACCOUNT}{route}\n", encoding="utf-8")
+    with pytest.raises(ConfigFaults) as caught:
+        load_rulebook(file, None, ("street",))
+    assert [str(each).removeprefix(f"{tmp_path}/") for each in caught.value.faults] == [fault]
+
+
 def test_an_account_may_start_with_nothing(tmp_path: Path) -> None:
     text = ACCOUNT.replace("opening_cash = 1000", "opening_cash = 0")
     assert load(tmp_path, text).accounts["main"].opening_cash == 0
@@ -154,7 +237,6 @@ LIMITS_KNOWN = f"one of {', '.join(LIMIT_KEYS)}, acknowledged_unlimited"
 DEFAULT_KNOWN = (
     f"{LIMITS_KNOWN}, {', '.join(RATES)}, account, strategy, asset_class, symbol, strategy_symbol"
 )
-CLASSES = "bond, commodity, crypto, equity, etf, fund, future, fx, index, option"
 MONEY = "an amount of money above 0"
 BPS = "a number of bps above 0 and below 10000"
 MS = "a number of ms above 0"
@@ -501,7 +583,7 @@ def test_a_fault_has_its_line_key_value_and_what_is_allowed(
             (
                 "5: accounts.main.brokr: got an unknown key (it is 1; did you mean broker?), "
                 "allowed is one of currency, opening_cash, broker, calendar, "
-                "on_daily_loss, on_drawdown, mark_band_bps, overfill_bps_max"
+                "on_daily_loss, on_drawdown, mark_band_bps, overfill_bps_max, routes"
             ),
         ),
         (

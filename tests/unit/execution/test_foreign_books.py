@@ -233,7 +233,7 @@ def asked_for_more(account: Foreign) -> tuple[Order, Terms]:
     account.told(report(order, ExecType.NEW, "n-1"))
     account.quoted(SAP=100, EURUSD="1.2")
     with account.now(sender=Fence("paper", "me", 1)) as batch:
-        batch.can_replace = True
+        batch.can_replace_at = frozenset({"paper"})
         wish = signal(2400, signal_id="s-2", symbol="SAP")
         decision = decide_signal(batch, wish, ALLOWED)
         intend_replacements(batch, [order.order_id])

@@ -38,7 +38,7 @@ FENCE = Fence("paper", "here", 1)
 
 def ask(account: Ledgered, number: int, target: int) -> tuple[Outcome, list[Reason]]:
     with account.batch(RULES, sender=FENCE) as batch:
-        batch.can_replace = True
+        batch.can_replace_at = frozenset({"paper"})
         decision = decide_signal(batch, signal(target, signal_id=f"s-{number}"), ALLOWED)
         exposure_is_folded(batch)
     return decision.outcome, decision.reasons
@@ -252,7 +252,7 @@ def test_only_what_closes_passes_while_reducing() -> None:
     scope = Scope(ScopeKind.ACCOUNT, "main")
     state = ScopeState(scope, TradingState.REDUCE_ONLY, "loss", "ops", 1)
     with account.batch(RULES, sender=FENCE, controls={scope: state}) as batch:
-        batch.can_replace = True
+        batch.can_replace_at = frozenset({"paper"})
         smaller = decide_signal(batch, signal(2_000, signal_id="s-8"), ALLOWED)
         nothing = decide_signal(batch, signal(0, signal_id="s-9"), ALLOWED)
     assert smaller.reasons == [Reason.REDUCE_ONLY], "what is left of it would still open"
@@ -298,7 +298,7 @@ def test_one_request_at_a_time_a_signal_in_between_adds() -> None:
 def test_a_sell_is_replaced_like_a_buy() -> None:
     account = Ledgered()
     with account.batch(RULES, sender=FENCE) as batch:
-        batch.can_replace = True
+        batch.can_replace_at = frozenset({"paper"})
         wish = signal(-5_000, signal_id="s-1", side=Side.SELL)
         order = decide_signal(batch, wish, ALLOWED).order
         assert order is not None
