@@ -40,7 +40,7 @@ from trade_engine.client import (
 
 _COLUMNS = ["order", "created", "strategy", "symbol", "side", "qty", "limit", "status", "delivery"]
 NOT_CLOSED = 1
-_FILLS = ["filled", "avg px", "text"]
+_FILLS = ["filled", "avg px", "broker", "text"]
 
 
 def orders(
@@ -231,6 +231,7 @@ def _row(order: Order) -> list[str]:
         word(DeliveryState, order.delivery_state, "DELIVERY_STATE_"),
         order.cum_qty,
         order.avg_px,
+        order.broker,
         order.text,
     ]
 
