@@ -1,7 +1,7 @@
 """The live end of an account's order updates: one reader of the journal, many subscribers.
 
 `position` is how far the journal was read, `floor` where `recent` begins: recent holds every
-update with floor < sequence <= position.
+entry with floor < sequence <= position.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class Tail:
         """Offer what was read next to everybody, and keep it for those who join."""
         self.position = batch.last
         self._recent.append(batch)
-        self._recent_count += len(batch.updates)
+        self._recent_count += batch.size
         while self._recent_count > self._recent_max:
             oldest = self._recent.popleft()
-            self._recent_count -= len(oldest.updates)
+            self._recent_count -= oldest.size
             self.floor = oldest.last
         for subscriber in self.subscribers:
             subscriber.offer(batch)

@@ -5,10 +5,10 @@ one *tail* reads new entries, once for all of them: soon after a wake (a local c
 doorbell of another replica), and every `poll_s` in any case, since a wake may be lost. What it
 reads becomes a batch, kept for a while, and offered to every subscriber.
 
-A subscriber that begins at sequence N first catches up from the record by itself, page by page,
-until what the tail still keeps begins at or before N; then, without waiting in between, it takes
-what the tail keeps after N, and follows it. So there is no gap; and since a subscriber remembers
-what it was offered, nothing comes twice.
+A subscriber that begins at sequence N first catches up from the record by itself, page by page
+(`catching_up`), until what the tail still keeps begins at or before N; then, without waiting in
+between, it takes what the tail keeps after N, and follows it. So there is no gap; and since a
+subscriber remembers what it was offered, nothing comes twice.
 
 A subscriber that does not read does not hold up the tail: what it did not take yet is counted, and
 past `lag_max` updates it is forgotten, and its stream ended with the sequence to resume after.
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import structlog
 
 from trade_engine.api.answers import heartbeat, order_snapshot, snapshot_end
+from trade_engine.api.catching_up import CatchingUp
 from trade_engine.api.errors import SequenceAhead
 from trade_engine.api.order_tail import Subscriber, Tail
 from trade_engine.api.update_batch import Batch, UpdateFilter, framed
@@ -34,7 +35,6 @@ from trade_engine.domain.errors import (
     StoreUnavailable,
     SubscriberLagged,
 )
-from trade_engine.domain.journal import ORDER_KINDS, JournalEntry
 from trade_engine.execution.ports import RecordQueries
 from trade_engine.v1 import signal_service_pb2 as pb
 
@@ -53,7 +53,7 @@ class HubSettings:
     its subscribers, since writing a message takes gRPC about that, whatever is in it. give_up_s:
     for how long the record may fail before streams end with UNAVAILABLE. page: entries read at
     once, and updates in a message at most. lag_max: undelivered updates that a subscriber may have.
-    recent_max: updates kept for those who join. readers_max: catch-ups that may ask the record at
+    recent_max: entries kept for those who join. readers_max: catch-ups that may ask the record at
     once, so that a crowd of them leaves it to the path to capital too.
     """
 
@@ -84,11 +84,12 @@ class OrderUpdateHub:
         self._settings = settings or HubSettings()
         self._tails: dict[str, Tail] = {}
         self._tasks: dict[Tail, asyncio.Task[None]] = {}
-        self._reading = asyncio.Semaphore(self._settings.readers_max)
+        self._catching_up = CatchingUp(queries, self._settings.page, self._settings.readers_max)
         self._closed = False
 
     def wake(self, account_id: str, sequence: int) -> None:
         """Hint that an account's journal has grown to `sequence`; never blocks, never raises."""
+        self._catching_up.committed()
         tail = self._tails.get(account_id)
         if tail is not None and sequence > tail.position:
             tail.woken.set()
@@ -96,6 +97,7 @@ class OrderUpdateHub:
     def close(self) -> None:
         """End every stream, once what was read is sent."""
         self._closed = True
+        self._catching_up.close()
         for tail, task in self._tasks.items():
             task.cancel()
             tail.end(_shutting_down(), for_good=True)
@@ -125,27 +127,17 @@ class OrderUpdateHub:
                 head = await self._queries.head(account_id) or 0
                 if sent > head:
                     raise SequenceAhead(sent, head)
+            pages = 0
             while sent < tail.floor:
-                batch, sent = await self._catch_up(tail, sent)
-                view = batch and batch.view(which, 0)
-                if view:
-                    yield framed([view])
+                if self._closed:
+                    raise _shutting_down()
+                message, sent = await self._catching_up.read(tail, which, sent, pages)
+                pages += 1
+                if message:
+                    yield message
             async with aclosing(self._live(tail, which, sent)) as responses:
                 async for response in responses:
                     yield response
-
-    async def _catch_up(self, tail: Tail, after: int) -> tuple[Batch | None, int]:
-        """Read a page after a sequence; return it, and up to where that reads everything."""
-        if self._closed:
-            raise _shutting_down()
-        async with self._reading:
-            committed = tail.position
-            entries = await self._entries(tail.account_id, after)
-        if len(entries) == self._settings.page:
-            return Batch(entries), entries[-1].sequence
-        if not entries:
-            return None, max(after, committed)
-        return Batch(entries), max(entries[-1].sequence, committed)
 
     async def _live(
         self, tail: Tail, which: UpdateFilter, sent: int
@@ -240,14 +232,11 @@ class OrderUpdateHub:
             head = await self._queries.head(tail.account_id) or 0
             if head <= tail.position:
                 return
-        while entries := await self._entries(tail.account_id, tail.position):
+        while entries := await self._catching_up.entries(tail.account_id, tail.position):
             tail.publish(Batch(entries))
             if len(entries) < self._settings.page:
                 break
         tail.passed(head)
-
-    async def _entries(self, account_id: str, after: int) -> list[JournalEntry]:
-        return await self._queries.entries(account_id, after, self._settings.page, ORDER_KINDS)
 
 
 def _lagged(sent: int, lag_max: int) -> SubscriberLagged:

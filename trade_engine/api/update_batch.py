@@ -59,16 +59,27 @@ class Batch:
     """The order updates of some entries that follow each other in the journal.
 
     first and last are the sequences of the first and last entry, whether they became updates or
-    not; there is at least one entry.
+    not; there is at least one entry, and size of them.
     """
 
-    __slots__ = ("_views", "first", "last", "updates")
+    __slots__ = ("_entries", "_updates", "_views", "first", "last", "size")
 
     def __init__(self, entries: Sequence[JournalEntry]) -> None:
         self.first = entries[0].sequence
         self.last = entries[-1].sequence
-        self.updates = [update for entry in entries if (update := update_of(entry)) is not None]
+        self.size = len(entries)
+        self._entries = entries
+        self._updates: list[order_pb2.OrderUpdate] | None = None
         self._views: dict[UpdateFilter, View | None] = {}
+
+    @property
+    def updates(self) -> list[order_pb2.OrderUpdate]:
+        """What the entries tell of orders; translated when somebody first wants it."""
+        if self._updates is None:
+            told = map(update_of, self._entries)
+            self._updates = [each for each in told if each is not None]
+            self._entries = ()
+        return self._updates
 
     def view(self, which: UpdateFilter, after_sequence: int) -> View | None:
         """What a filter lets through after a sequence; None when that is nothing."""
