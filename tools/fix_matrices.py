@@ -26,7 +26,8 @@ from trade_engine.domain.execution import (
 )
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import OrdStatus, TimeInForce
-from trade_engine.execution.order_chain import OrderChain, RequestKind
+from trade_engine.execution.order_chain import OrderChain
+from trade_engine.execution.order_facts import RequestKind
 
 Step = dict[str, Any]
 

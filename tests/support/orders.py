@@ -9,7 +9,8 @@ from trade_engine.domain.execution import CancelReject, ExecType, ExecutionRepor
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import Order, OrdStatus, OrdType, TimeInForce
 from trade_engine.domain.signal import Side
-from trade_engine.execution.order_chain import OrderChain, RequestKind
+from trade_engine.execution.order_chain import OrderChain
+from trade_engine.execution.order_facts import RequestKind
 from trade_engine.execution.order_table import Event
 
 ORDER_QTY = Decimal(100)

@@ -13,7 +13,8 @@ from trade_engine.domain.execution import SYNTHETIC, ExecutionReport
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import Order
 from trade_engine.execution.batch import Batch
-from trade_engine.execution.order_chain import AMENDMENTS, Execution
+from trade_engine.execution.order_chain import AMENDMENTS
+from trade_engine.execution.order_facts import Execution
 from trade_engine.execution.ports import Fill
 from trade_engine.portfolio.ledger import cash_moved, refold
 

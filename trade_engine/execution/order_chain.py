@@ -14,11 +14,9 @@ come in which state stands in `order_table`; `refusal` asks it before anything i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any
 
 from trade_engine.domain.execution import (
     SYNTHETIC,
@@ -27,9 +25,10 @@ from trade_engine.domain.execution import (
     ExecType,
     ExecutionReport,
 )
-from trade_engine.domain.money import ZERO, optional_text, quotient, text
+from trade_engine.domain.money import ZERO, quotient, text
 from trade_engine.domain.order import DeliveryState, OrdStatus, TimeInForce
 from trade_engine.domain.replacement import is_replacement
+from trade_engine.execution.order_facts import Execution, Request, RequestKind
 from trade_engine.execution.order_table import DAY_ENDED, ENDED, RANK, Event, may_come
 
 AMENDMENTS = frozenset({ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL})
@@ -38,62 +37,6 @@ _ENDINGS = frozenset({Event.CANCELED, Event.EXPIRED})
 _STANDS_ASIDE = frozenset({OrdStatus.STOPPED, OrdStatus.SUSPENDED})
 _PROVES_NOTHING = frozenset({ExecType.PENDING_NEW, ExecType.ORDER_STATUS, ExecType.REJECTED})
 """Reports that do not say that the broker has accepted the order."""
-
-
-class RequestKind(StrEnum):
-    """Which request: FIX OrderCancelRequest or OrderCancelReplaceRequest."""
-
-    CANCEL = "CANCEL"
-    REPLACE = "REPLACE"
-
-    @property
-    def unnamed(self) -> str:
-        """The key of a request that we know only by the broker's word: no ClOrdID has a "?"."""
-        return f"?{self.value}"
-
-
-@dataclass(slots=True)
-class Request:
-    """A cancel or replace request that is not settled.
-
-    pending: the broker reported it as Pending Cancel or Pending Replace. order_qty is what a
-    replace asks for. qty_before is the OrderQty to go back to if the broker, which already works
-    to order_qty, refuses it after all. What the engine asks for by itself, for a signal_id, has a
-    delivery state like an order, and asked_at_ns; its answer always names its ClOrdID. fx_rate is
-    what one unit of the instrument's currency was counted as for it, where that is another one.
-    """
-
-    kind: RequestKind
-    order_qty: Decimal | None = None
-    price: Decimal | None = None
-    pending: bool = False
-    qty_before: Decimal | None = None
-    signal_id: str = ""
-    delivery: DeliveryState = DeliveryState.SENT
-    asked_at_ns: int = 0
-    fx_rate: Decimal | None = None
-
-
-@dataclass(slots=True)
-class Execution:
-    """One execution as it now counts: value is the sum of quantity times price, exactly.
-
-    exec_id is the one it was first reported under; ids holds that and every correction's, for a
-    second correction names the last one. day counts trading days of the order, from 0.
-    """
-
-    exec_id: str
-    last_qty: Decimal
-    value: Decimal
-    commission: Decimal = ZERO
-    day: int = 0
-    busted: bool = False
-    ids: list[str] = field(default_factory=list)
-
-    @property
-    def last_px(self) -> Decimal:
-        """Its price per unit; 0 when busted."""
-        return quotient(self.value, self.last_qty) if self.last_qty else ZERO
 
 
 @dataclass(slots=True)
@@ -499,7 +442,7 @@ class OrderChain:
         if amended is None:
             self.waiting.append(report)
             return None
-        _amend_execution(amended, report)
+        amended.amend(report)
         self._settle_waiting()
         return amended
 
@@ -510,7 +453,7 @@ class OrderChain:
             if amended is not None:
                 self.waiting.remove(report)
                 if not amended.busted:
-                    _amend_execution(amended, report)
+                    amended.amend(report)
                 self._settle_waiting()
                 return
 
@@ -543,99 +486,5 @@ class OrderChain:
         return fits[0] if fits and is_ours else None
 
 
-def _amend_execution(execution: Execution, report: ExecutionReport) -> None:
-    """Bust or correct; a correction leaves alone what it does not state (0, or no price)."""
-    execution.ids.append(report.exec_id)
-    if report.exec_type is ExecType.TRADE_CANCEL:
-        execution.busted = True
-        execution.last_qty = execution.value = execution.commission = ZERO
-        return
-    px = execution.last_px if report.last_px is None else report.last_px
-    same = report.last_px is None and not report.last_qty
-    execution.last_qty = report.last_qty or execution.last_qty
-    execution.value = execution.value if same else execution.last_qty * px
-    execution.commission = report.commission or execution.commission
-
-
 def _first(*candidates: Decimal | None) -> Decimal | None:
     return next((each for each in candidates if each is not None), None)
-
-
-# ---- the canonical form ---------------------------------------------------------------------
-
-
-def memory_json(chain: OrderChain) -> dict[str, Any]:
-    """What must be remembered beside an order's own fields; executions are kept as fills.
-
-    synthetic is there only when it is so.
-    """
-    doc: dict[str, Any] = {
-        "cl_ord_id": chain.cl_ord_id,
-        "cl_ord_ids": chain.cl_ord_ids,
-        "sent": chain.sent,
-        "cash_order": chain.cash_order,
-        "acknowledged": chain.acknowledged,
-        "duplicates": chain.duplicates,
-        "day": chain.day,
-        "marks": sorted(mark.value for mark in chain.marks),
-        "requests": [_request_json(key, each) for key, each in chain.requests.items()],
-        "waiting": [report.to_json() for report in chain.waiting],
-    }
-    if chain.synthetic:
-        doc["synthetic"] = True
-    return doc
-
-
-def recall(chain: OrderChain, doc: dict[str, Any]) -> None:
-    """Take over what `memory_json` wrote."""
-    chain.cl_ord_id = doc["cl_ord_id"]
-    chain.cl_ord_ids = list(doc["cl_ord_ids"])
-    chain.sent = doc["sent"]
-    chain.cash_order = doc["cash_order"]
-    chain.acknowledged = doc["acknowledged"]
-    chain.duplicates = doc["duplicates"]
-    chain.day = doc["day"]
-    chain.marks = {OrdStatus(each) for each in doc["marks"]}
-    chain.requests = dict(_requests_from_json(doc["requests"]))
-    chain.waiting = [ExecutionReport.from_json(each) for each in doc["waiting"]]
-    chain.synthetic = doc.get("synthetic", False)
-
-
-def _request_json(cl_ord_id: str, request: Request) -> dict[str, Any]:
-    """What only the engine's own requests for signals have is there for those only."""
-    own: dict[str, Any] = {
-        "signal_id": request.signal_id,
-        "delivery": request.delivery.value,
-        "asked_at_ns": request.asked_at_ns,
-    }
-    if request.fx_rate is not None:
-        own["fx_rate"] = text(request.fx_rate)
-    return (own if request.signal_id else {}) | {
-        "cl_ord_id": cl_ord_id,
-        "kind": request.kind.value,
-        "order_qty": optional_text(request.order_qty),
-        "price": optional_text(request.price),
-        "pending": request.pending,
-        "qty_before": optional_text(request.qty_before),
-    }
-
-
-def _requests_from_json(docs: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Request]]:
-    def optional(written: str | None) -> Decimal | None:
-        return Decimal(written) if written else None
-
-    for doc in docs:
-        yield (
-            doc["cl_ord_id"],
-            Request(
-                kind=RequestKind(doc["kind"]),
-                order_qty=optional(doc["order_qty"]),
-                price=optional(doc["price"]),
-                pending=doc["pending"],
-                qty_before=optional(doc["qty_before"]),
-                signal_id=doc.get("signal_id", ""),
-                delivery=DeliveryState(doc.get("delivery", DeliveryState.SENT)),
-                asked_at_ns=doc.get("asked_at_ns", 0),
-                fx_rate=optional(doc.get("fx_rate")),
-            ),
-        )

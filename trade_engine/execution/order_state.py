@@ -14,15 +14,9 @@ from decimal import Decimal
 from trade_engine.domain.execution import CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import DeliveryState, Order, OrdStatus
-from trade_engine.execution.order_chain import (
-    AMENDMENTS,
-    Execution,
-    OrderChain,
-    Request,
-    RequestKind,
-    memory_json,
-    recall,
-)
+from trade_engine.execution.order_chain import AMENDMENTS, OrderChain
+from trade_engine.execution.order_facts import Execution, Request, RequestKind
+from trade_engine.execution.order_memory import memory_json, recall
 from trade_engine.execution.order_table import DAY_ENDED, ENDED
 
 __all__ = [

@@ -14,7 +14,7 @@ from decimal import Decimal
 from trade_engine.domain.execution import SYNTHETIC, ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO, quotient, text
 from trade_engine.domain.order import Order
-from trade_engine.execution.order_chain import Execution
+from trade_engine.execution.order_facts import Execution
 from trade_engine.execution.ports import BrokerOrder, Fill
 
 

@@ -23,7 +23,7 @@ from tests.support.orders import (
 from trade_engine.domain.execution import CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.money import ZERO
 from trade_engine.domain.order import CLOSED, Order, OrdStatus, TimeInForce
-from trade_engine.execution.order_chain import RequestKind
+from trade_engine.execution.order_facts import RequestKind
 from trade_engine.execution.order_state import (
     Execution,
     apply_cancel_reject,

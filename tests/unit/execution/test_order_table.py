@@ -11,7 +11,7 @@ import pytest
 from tests.support.orders import REPORTS_TO, chain_in, happen
 from trade_engine.domain.execution import CancelReject, ExecType
 from trade_engine.domain.order import OrdStatus, TimeInForce
-from trade_engine.execution.order_chain import RequestKind
+from trade_engine.execution.order_facts import RequestKind
 from trade_engine.execution.order_table import PRECEDENCE, TABLE, Event, may_become, may_come
 
 SAMPLE = Path(__file__).parents[2] / "data" / "fix_scenarios_sample.json"
