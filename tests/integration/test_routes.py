@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from trade_engine.domain.decision import Reason
 from trade_engine.domain.difference import Difference
 from trade_engine.domain.execution import ExecType, ExecutionReport
 from trade_engine.domain.limits import Level
-from trade_engine.domain.order import ApprovedOrder, Order, OrdStatus
+from trade_engine.domain.order import ApprovedOrder, DeliveryState, Order, OrdStatus
 from trade_engine.domain.rulebook import Route, Rulebook
 from trade_engine.execution import order_router, reconcile
 from trade_engine.execution.commands import AcceptDifferenceCommand
@@ -203,6 +204,24 @@ async def test_a_fill_by_another_broker_than_the_order_s_is_booked_and_alerted_o
         assert Alert.FILL_OUT_OF_ORDER in the.alerts.raised
         assert (await the.recorded(order)).cum_qty == 5, "it is ours, wherever it is"
         await audit(the.run, "paper", "venue")
+
+
+async def test_an_order_for_a_broker_that_this_engine_does_not_have_goes_nowhere_else(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Another replica may have been started with --apply-limits, and this one follows."""
+    async with two_brokers(database_url, redis_url, tmp_path) as the:
+        accounts = the.run.engine._parts.rulebooks.latest.rulebook.accounts
+        elsewhere = (*accounts[ACCOUNT].routes, Route(Level.SYMBOL, AT_PAPER, "elsewhere"))
+        accounts[ACCOUNT] = replace(accounts[ACCOUNT], routes=elsewhere)
+        order = (await the.run.engine.submit(signal(15_000, symbol=AT_PAPER))).decision.order
+        assert order is not None
+        assert order.broker == "elsewhere"
+        await the.approved(AT_VENUE, 15_000)  # what others wait for goes on
+        await asyncio.sleep(3 * order_router.LOOK_EVERY_S)
+        assert (await the.recorded(order)).delivery is DeliveryState.QUEUED
+        for broker in the.run.engine._parts.brokers.values():
+            assert await broker.query(ACCOUNT, [order.cl_ord_id]) == {}
 
 
 @pytest.mark.parametrize("symbol", [AT_VENUE, AT_PAPER])

@@ -46,6 +46,7 @@ class AccountBrokers:
         self._terms = terms
         self._instruments = instruments
         self._brokers = {name: brokers[name] for name in terms.brokers}
+        self.names = frozenset(self._brokers)
         own = self._brokers[terms.broker]
         self.entry: OrderEntry = own if len(self._brokers) == 1 else EveryBroker(self._brokers)
 

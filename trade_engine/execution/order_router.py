@@ -92,6 +92,7 @@ class OrderRouter:
         self.account_id = gate.account_id
         self._gate = gate
         self._broker = brokers.entry
+        self._brokers = brokers.names
         self._leases = leases
         self._holder = holder
         self._uptime = uptime
@@ -387,8 +388,13 @@ class OrderRouter:
             raise
 
     def _may_go(self, order: Order) -> bool:
-        """The last look, with nothing between it and the broker."""
-        return self.agrees and not self._may_have_run_out() and not self._is_halted(order)
+        """The last look, with nothing between it and the broker.
+
+        An order for a broker that this process does not have (the limits changed, and it was not
+        started with them) goes nowhere else.
+        """
+        ours = order.broker in self._brokers
+        return ours and self.agrees and not self._may_have_run_out() and not self._is_halted(order)
 
     def _is_halted(self, order: Order) -> bool:
         """Whether a halt reached this process a moment ago."""
@@ -489,7 +495,11 @@ class OrderRouter:
         )
 
     async def _ask_about(self, orders: Sequence[Order]) -> None:
-        """Ask the broker by ClOrdID; what it says is booked, what it never saw may be sent."""
+        """Ask the broker by ClOrdID; what it says is booked, what it never saw may be sent.
+
+        That another broker than its own does not know an order says nothing of it.
+        """
+        orders = [order for order in orders if order.broker in self._brokers]
         known = await self._broker.query(self.account_id, [order.cl_ord_id for order in orders])
         outcomes: dict[str, tuple[DeliveryState, str]] = {}
         never_seen = []
