@@ -44,6 +44,7 @@ EXEC_TYPES = {
     "STATUS": ExecType.ORDER_STATUS,
     "PARTIAL_FILL": ExecType.TRADE,
     "FILL": ExecType.TRADE,
+    "TRIGGERED_BY_(TRADING_SYSTEM)": ExecType.NEW,
 }
 """What is printed under another name than that of FIX 4.4."""
 
@@ -158,8 +159,8 @@ def _message_in(book: Book, step: Step) -> str:
         return why
     chain = book.open(cl_ord_id)
     if not chain.sent and not chain.acknowledged:
-        chain.order_qty = order_qty or ZERO
-        chain.cash_order = order_qty is None
+        chain.cash_order = order_qty is None or "cashorderqty" in _words(step)
+        chain.order_qty = ZERO if chain.cash_order else order_qty or ZERO
     chain.send(cl_ord_id)
     return ""
 
@@ -218,6 +219,9 @@ def _compare(outcome: Outcome, chain: OrderChain, step: Step) -> None:
             outcome.faults.append(f"{where}: OrdStatus {chain.ord_status}, stated {stated_status}")
     for name in ("cum_qty", "leaves_qty"):
         stated, ours = _quantity(step, name), getattr(chain, name)
+        if name == "leaves_qty" and _is_misprinted(step):
+            stated = (_quantity(step, "order_qty") or ZERO) - (_quantity(step, "cum_qty") or ZERO)
+            outcome.notes.append(f"{where}: leaves_qty is printed 0, and must be {text(stated)}")
         if stated is not None:
             outcome.compared += 1
             if ours != stated:
@@ -228,6 +232,19 @@ def _compare(outcome: Outcome, chain: OrderChain, step: Step) -> None:
         stated, ours = _quantity(step, name), getattr(chain, name)
         if stated is not None and ours != stated:
             outcome.notes.append(f"{where}: {name} {text(ours)}, stated {text(stated)}")
+
+
+def _is_misprinted(step: Step) -> bool:
+    """Whether LeavesQty is printed 0 of an order that works and is not filled.
+
+    The pages do so for a telephoned order, against their own first rule: OrderQty is CumQty plus
+    LeavesQty, unless the order can't fill any more.
+    """
+    order_qty, cum_qty = _quantity(step, "order_qty"), _quantity(step, "cum_qty")
+    works = step.get("ord_status") in ("New", "Partially Filled")
+    if not works or order_qty is None or cum_qty is None or step.get("exec_type") == "Rejected":
+        return False
+    return _quantity(step, "leaves_qty") == 0 and cum_qty < order_qty
 
 
 def _message(written: str) -> tuple[str, str, str]:

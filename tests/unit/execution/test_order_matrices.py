@@ -15,6 +15,11 @@ from tools import fix_matrices
 
 DATA = Path(__file__).parents[2] / "data"
 ROOT = Path(__file__).parents[3]
+APPENDIX_D = (
+    "A.1.ab B.1.abcdef C.1.abc C.2.a C.3.abc D.1.abc D.2.abcd E.1.abcdef F.1.abc G.1.abc "
+    "H.1.abcd I.1.ab J.1.abcd K.1.ab L.1.ab"
+)
+"""Its index; D.2.d is not in every edition."""
 
 
 def scenarios() -> list[dict[str, Any]]:
@@ -54,6 +59,37 @@ def test_every_stated_value_is_compared(scenario: dict[str, Any]) -> None:
             faults = fix_matrices.check(falsified).faults
             assert len(faults) == 1
             assert f"t={step['t']}" in faults[0]
+
+
+def test_every_matrix_of_the_specification_is_there() -> None:
+    indexed = {f"{each[:4]}{letter}" for each in APPENDIX_D.split() for letter in each[4:]}
+    assert len(indexed) == 48
+    assert indexed <= {each["id"] for each in scenarios()}
+
+
+def test_leaves_qty_that_breaks_the_first_rule_of_the_specification_is_a_misprint() -> None:
+    """The pages print 0 for a telephoned order that nobody has filled yet."""
+    scenario = named("E.1.a")
+    scenario["steps"][1]["leaves_qty"] = 0
+    outcome = fix_matrices.check(scenario)
+    assert outcome.faults == []
+    assert outcome.notes == ["t=2 ExecutionReport New: leaves_qty is printed 0, and must be 10000"]
+    scenario["steps"][1]["order_qty"] = 9000  # so a machine that had 10000 would be wrong
+    assert fix_matrices.check(scenario).faults
+
+
+def test_an_order_by_amount_may_print_the_amount_as_its_quantity() -> None:
+    scenario = named("L.1.b")
+    scenario["steps"][0]["order_qty"] = 10000
+    assert fix_matrices.check(scenario).faults == []
+
+
+def test_a_held_order_that_is_triggered_works() -> None:
+    scenario = named("E.1.f")
+    triggered = scenario["steps"][3]
+    assert triggered["t"] == "3"
+    triggered["exec_type"] = "Triggered by (Trading System)"
+    assert fix_matrices.check(scenario).faults == []
 
 
 def test_an_alternative_is_not_continued() -> None:
