@@ -26,6 +26,7 @@ from trade_engine.execution.order_state import (
     FillDelta,
     apply_cancel_reject,
     apply_report,
+    status_by_itself,
 )
 from trade_engine.execution.ports import Fill
 from trade_engine.execution.report_faults import printable
@@ -65,7 +66,7 @@ def book_report(batch: Batch, broker: str, report: ExecutionReport, order: Order
         return
     if order.ord_status is OrdStatus.PENDING_CANCEL and not order.leaves_qty:
         # Nothing is left to cancel: the broker has no cancel to confirm any more.
-        order.ord_status = OrdStatus.FILLED
+        order.ord_status = status_by_itself(order)
     derived = _contradicted(order, report)
     touches = applied.fill_delta is not None or applied.amended is not None
     if not touches and _gist(order) == before and not derived:

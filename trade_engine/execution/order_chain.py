@@ -278,6 +278,8 @@ class OrderChain:
             self.cl_ord_ids.remove(cl_ord_id)  # should it take effect all the same, that is news
         if refused is not None and refused.qty_before is not None:
             self.order_qty = refused.qty_before
+        if refused is not None and refused.kind is RequestKind.REPLACE:
+            self.requests.pop(RequestKind.REPLACE.unnamed, None)
         if self.sent and not reject.unknown_order:
             self.acknowledged = True  # it has the order whose request it refuses
 
@@ -388,6 +390,7 @@ class OrderChain:
             for earlier in made[: made.index(found) + 1]:
                 if self.requests[earlier].kind is RequestKind.REPLACE:
                     del self.requests[earlier]
+        self.requests.pop(RequestKind.REPLACE.unnamed, None)  # it was said to be pending, unnamed
         self.marks -= ENDED  # filled up after its end, and now enlarged: it stands again
         if report.orig_cl_ord_id or found == report.cl_ord_id:
             self._use(report.cl_ord_id)
@@ -467,8 +470,14 @@ class OrderChain:
             self.cl_ord_ids.append(cl_ord_id)
 
     def _refused(self, reject: CancelReject) -> str | None:
-        """The open request that a refusal is about; the adapter may have named it by itself."""
-        return self._requested(reject.cl_ord_id) or self._requested(reject.orig_cl_ord_id)
+        """The open request that a refusal is about; the adapter may have named it by itself.
+
+        What refuses a request for a signal, once more or late, refuses no cancel beside it.
+        """
+        named = self._requested(reject.cl_ord_id)
+        if named is not None or is_replacement(reject.cl_ord_id):
+            return named
+        return self._requested(reject.orig_cl_ord_id)
 
     def _requested(self, cl_ord_id: str, kind: RequestKind | None = None) -> str | None:
         """The open request that an answer under this ClOrdID is about.

@@ -29,6 +29,7 @@ __all__ = [
     "chain_of",
     "note_delivery",
     "note_request",
+    "status_by_itself",
     "turn_day",
 ]
 
@@ -170,6 +171,13 @@ def turn_day(order: Order, now_ns: int) -> bool:
         return False
     _write(chain, order, now_ns)
     return True
+
+
+def status_by_itself(order: Order) -> OrdStatus:
+    """The state that an order is in beside all that is asked about it: filled, done for the day."""
+    chain = chain_of(order)
+    chain.requests = {}
+    return chain.ord_status
 
 
 def chain_of(order: Order, executions: Sequence[Execution] = ()) -> OrderChain:

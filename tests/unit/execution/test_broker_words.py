@@ -136,6 +136,36 @@ def test_a_refused_cancel_leaves_the_order_as_it_was(*, own_id: bool) -> None:
     verified(account)
 
 
+def test_a_refused_replacement_told_again_refuses_no_cancel() -> None:
+    account = Ledgered()
+    order = working(account)
+    with account.batch() as batch:
+        request_cancel(batch, batch.state.orders[order.order_id], "r", "enough", "olga")
+    again = CancelReject(f"{order.order_id}.r7", NOW_NS, order.order_id, text="too late")
+    with account.batch() as batch:
+        book_cancel_reject(batch, "paper", again, batch.find(order.order_id))
+    after = account.orders[order.order_id]
+    assert (after.ord_status, after.cancel_requested) == (OrdStatus.PENDING_CANCEL, True)
+    verified(account)
+
+
+@pytest.mark.parametrize("filled", [0, 3])
+def test_an_order_done_for_the_day_is_not_filled_though_a_cancel_is_pending(filled: int) -> None:
+    account = Ledgered()
+    order = working(account)
+    if filled:
+        told(account, fill(order, "f-1", filled, 100))
+    with account.batch() as batch:
+        request_cancel(batch, batch.state.orders[order.order_id], "r", "enough", "olga")
+    assert told(account, report(order, ExecType.DONE_FOR_DAY, "d-1")) == []
+    after = account.orders[order.order_id]
+    assert (after.ord_status, after.cum_qty) == (OrdStatus.DONE_FOR_DAY, filled)
+    assert not after.is_open
+    assert told(account, report(order, ExecType.CANCELED, "x-1")) == []
+    assert account.orders[order.order_id].ord_status is OrdStatus.CANCELED
+    verified(account)
+
+
 def test_a_refusal_by_a_broker_that_does_not_know_the_order_proves_nothing() -> None:
     account = Ledgered()
     with account.batch() as batch:

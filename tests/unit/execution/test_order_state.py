@@ -310,6 +310,25 @@ def test_a_broker_may_answer_under_the_order_s_own_id() -> None:
     assert numbers(order) == (OrdStatus.NEW, 0, 150)
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_replace_that_was_said_to_be_pending_without_its_name_is_settled_with_it(
+    *, taken: bool
+) -> None:
+    order, px = make_order(), Decimal(10)
+    apply_report(order, make_report(ExecType.NEW), 3)
+    note_request(order, RequestKind.REPLACE, "X.r5", 4, Decimal(120), px, "s-2")
+    apply_report(order, make_report(ExecType.PENDING_REPLACE), 5)
+    pending = order.ord_status
+    if taken:
+        report = make_report(ExecType.REPLACED, order_qty=Decimal(120), price=px)
+        report.cl_ord_id, report.orig_cl_ord_id = "X.r5", "X"
+        apply_report(order, report, 6)
+    else:
+        apply_cancel_reject(order, CancelReject("X.r5", 6, "X"), 6)
+    assert (pending, order.ord_status) == (OrdStatus.PENDING_REPLACE, OrdStatus.NEW)
+    assert order.working_qty == (120 if taken else 100)
+
+
 def test_a_replacement_that_nobody_asked_for() -> None:
     order = make_order()
     after(order, make_report(ExecType.REPLACED, order_qty=Decimal(80)))
