@@ -299,6 +299,54 @@ async def test_a_position_that_differs_holds_the_account_until_it_is_accepted(
         await audit(run)
 
 
+async def test_an_accepted_difference_outlasts_a_comparison_in_which_its_number_moves(
+    database_url: str, redis_url: str
+) -> None:
+    async with one(database_url, redis_url) as run:
+        await run.engine.submit(signal(15_000))
+        await until_quiet(run)
+        away = [0]
+        asked = asyncio.Semaphore(0)
+
+        async def other_hands(_account_id: str) -> dict[str, Decimal]:
+            away[0] += away[0] >= 7
+            asked.release()
+            return {"AAPL": Decimal(107 + max(away[0] - 7, 0))}
+
+        instead(run, "positions", other_hands)
+        await found(run, "POSITION:AAPL")
+        await accept(run, "POSITION:AAPL", "bought by hand")
+        await agreed(run)
+        away[0] = 7  # from now on it is another number each time
+        for _ in range(3 * reconcile.LOOKS_MAX):
+            await asked.acquire()
+        [difference] = await differences(run)
+        assert (difference.gap, difference.stands) == ("7", False)
+        assert reconciler(run).agrees
+        assert len(await journal(run, EntryKind.RECONCILIATION)) == 1
+
+
+async def test_an_account_whose_difference_never_stands_still_is_not_opened(
+    database_url: str, redis_url: str
+) -> None:
+    async with one(database_url, redis_url) as run:
+        bought = [0]
+
+        async def ever_more(_account_id: str) -> dict[str, Decimal]:
+            bought[0] += 1
+            return {"AAPL": Decimal(bought[0])}
+
+        own = instead(run, "positions", ever_more)
+        paper: Any = broker(run)
+        paper.connection = 2
+        silent = await found(run, "UNRECONCILED")
+        assert "POSITION:AAPL differed by another number each time" in silent.message
+        assert not reconciler(run).agrees
+        instead(run, "positions", own)
+        await agreed(run)
+        assert await differences(run) == []
+
+
 async def test_an_order_that_nobody_here_approved(database_url: str, redis_url: str) -> None:
     async with one(database_url, redis_url) as run:
         stranger = BrokerOrder("by-hand-1", "P-9", Decimal(0), Decimal(5), True, [])
@@ -357,7 +405,7 @@ async def test_an_unanswered_question_is_no_empty_book(
         assert (await recorded(run, order.order_id)).ord_status is OrdStatus.CANCELED
         refused = await run.engine.submit(signal(15_000))
         assert refused.decision.reasons == [Reason.TRADING_HALTED]
-        assert "paper was not heard: away" in refused.decision.checks[0].message
+        assert "paper could not be compared: away" in refused.decision.checks[0].message
         with pytest.raises(DifferenceNotAcceptable):
             await accept(run, "UNRECONCILED", "never mind", "")
         assert await broker(run).query(ACCOUNT, [order.order_id]) == {}

@@ -7,8 +7,9 @@ found again and again with the same numbers (a fill may be on its way while we c
 journaled, alerted on and holds the account (`differences`).
 
 A question that was not answered is no answer: then nothing is compared, and the account is not
-agreed upon. A venue that has no such question (None) is not compared in it; of one that
-cannot list its open orders, each of ours is asked about by itself on every new connection.
+agreed upon. Nor is one whose differences never stand still: what is known of those stays. A venue
+that has no such question (None) is not compared in it; of one that cannot list its open orders,
+each of ours is asked about by itself on every new connection.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ POLL_S = 0.25
 CONFIRMATIONS = 3
 CONFIRM_S = 0.2
 """A difference must be found so often more, so long apart, to be one."""
+LOOKS_MAX = 8
+"""So often it is looked, at most, for differences to stand still."""
 SILENT_S = 5.0
 """A broker that could not be asked for so long is a difference of its own."""
 BACK_NS = 24 * 3600 * NS_PER_S
@@ -139,19 +142,44 @@ class Reconciler:
         if not connection:
             raise StoreUnavailable(f"{self._broker.name} is not connected")
         began_ns = self._clock()
-        found = await self._find()
-        for _ in range(CONFIRMATIONS):
-            if not found:
-                break
-            await asyncio.sleep(CONFIRM_S)
-            found = _in_both(found, await self._find())
+        found, moving = await self._find_what_stays()
         if any(each.kind is DifferenceKind.CUM_QTY for each in found):
             await self._fill_gaps(found)
-            found = _in_both(found, await self._find())
-        standing = await self._conclude(found)
-        self._agreed_on = 0 if standing else connection
+            found, moving = await self._find_what_stays()
+        known = (await self._holdings()).differences if moving else {}
+        standing = await self._conclude(
+            [*found, *(known[name] for name in moving if name in known)]
+        )
         self._compared_ns = began_ns
+        if standing:
+            self._agreed_on = 0
+        elif not moving:
+            self._agreed_on = connection
+        elif not self.agrees:
+            raise StoreUnavailable(
+                f"{', '.join(sorted(moving))} differed by another number each time that "
+                f"{self._broker.name} was asked"
+            )
         return standing
+
+    async def _find_what_stays(self) -> tuple[list[Difference], set[str]]:
+        """Look again and again; answers with the differences that say the same each time.
+
+        And with the names of those that were there to the last and never stood still: that is no
+        agreement, nor is it known what differs. What was known of them stays as it was.
+        """
+        seen: dict[str, tuple[Difference, int]] = {}
+        for look in range(LOOKS_MAX):
+            if look:
+                await asyncio.sleep(CONFIRM_S)
+            before, seen = seen, {}
+            for each in await self._find():
+                first, times = before.get(each.difference_id, (each, 0))
+                seen[each.difference_id] = (each, times + 1 if first.is_as(each) else 1)
+            if all(times > CONFIRMATIONS for _, times in seen.values()):
+                break
+        found = [each for each, times in seen.values() if times > CONFIRMATIONS]
+        return found, seen.keys() - {each.difference_id for each in found}
 
     async def _conclude(self, found: Sequence[Difference]) -> list[Difference]:
         claim = self._claim()
@@ -166,7 +194,9 @@ class Reconciler:
     async def _say_silent(self, why: str) -> None:
         """Nobody could be asked: that is what is known of the account, and it holds it."""
         silent = self._difference(
-            DifferenceKind.UNRECONCILED, "", message=f"{self._broker.name} was not heard: {why}"
+            DifferenceKind.UNRECONCILED,
+            "",
+            message=f"{self._broker.name} could not be compared: {why}",
         )
         try:
             known = (await self._holdings()).differences.values()
@@ -415,16 +445,6 @@ def _is_further(seen: BrokerOrder, order: Order) -> bool:
         or seen.leaves_qty != order.leaves_qty
         or not order.broker_order_id
     )
-
-
-def _in_both(before: Iterable[Difference], now: Iterable[Difference]) -> list[Difference]:
-    """Those found now that were found before with the same numbers."""
-    known = {each.difference_id: each for each in before}
-    return [
-        each
-        for each in now
-        if each.difference_id in known and known[each.difference_id].is_as(each)
-    ]
 
 
 def _future() -> asyncio.Future[Any]:
