@@ -116,6 +116,7 @@ def accept_difference(batch: Batch, command: AcceptDifferenceCommand) -> Differe
     )
     order = state.orders.get(found.subject)
     if found.kind in _GONE_THERE and order is not None:
+        order.delivery = DeliveryState.SENT  # its broker had it
         cancel_unsent(batch, order, f"not open at its broker: {command.reason}")
     return accepted
 
@@ -123,7 +124,7 @@ def accept_difference(batch: Batch, command: AcceptDifferenceCommand) -> Differe
 def close_unknown(batch: Batch, order_ids: Sequence[str], why: str) -> None:
     """Close orders of unclear outcome that the broker, asked again and again, never saw.
 
-    A fill that comes all the same is booked, as a late one.
+    One that turns up all the same stands again, and is canceled (`turned_up`).
     """
     for order_id in order_ids:
         order = batch.state.orders.get(order_id)

@@ -64,6 +64,8 @@ class Alert(StrEnum):
     """Nobody has known for a while whether an order reached the broker; it is asked on."""
     ORDER_NEVER_SEEN = "order_never_seen"
     """The broker, asked again and again, never saw an order; it is closed in the record."""
+    ORDER_TURNED_UP = "order_turned_up"
+    """A broker has an order that was closed as never seen; it stands again, and is canceled."""
     ORDERS_OUT_EXCEED = "orders_out_exceed"
     """An order that no decision approved was about to go out: its account is halted."""
     OVERFILLED = "overfilled"
