@@ -342,14 +342,22 @@ def private_server() -> Iterator[EmbeddedServers]:
 
 @contextmanager
 def frozen(pids: list[int]) -> Iterator[None]:
-    """Stop processes, and let them go on at the end, whatever happened."""
+    """Stop processes, and let them go on at the end, whatever happened.
+
+    One that was about to end (a worker of autovacuum's) may be gone by then.
+    """
+
+    def tell(pid: int, number: signals.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
     for pid in pids:
-        os.kill(pid, signals.SIGSTOP)
+        tell(pid, signals.SIGSTOP)
     try:
         yield
     finally:
         for pid in pids:
-            os.kill(pid, signals.SIGCONT)
+            tell(pid, signals.SIGCONT)
 
 
 def processes(postmaster: int) -> list[int]:
