@@ -51,7 +51,7 @@ FILL = """
 MOVE = "UPDATE accounts SET sequence = sequence + %(count)s WHERE account_id = %(account)s"
 EXPECTED = """
     SELECT count(*), max(sequence) FROM journal WHERE account_id = %(account)s
-       AND (kind = 'EXECUTION' OR kind = 'DECISION')
+       AND (kind = 'EXECUTION' OR payload->'decision'->>'outcome' = 'APPROVED')
 """
 
 

@@ -19,7 +19,7 @@ from trade_engine.execution.ports import RecordQueries
 
 FREE_PAGES = 10
 """So many pages of a stream are read without a rest."""
-REST = 14
+REST = 30
 """How many times longer a rest is than the page before it."""
 
 
