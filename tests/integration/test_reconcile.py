@@ -518,3 +518,37 @@ async def test_an_order_that_was_never_seen_is_closed_after_long_asking(
         assert (await recorded(run, order.order_id)).cum_qty == 100, "a late fill is booked"
         difference = await found(run, "POSITION:AAPL")
         assert (difference.ours, difference.theirs) == ("100", "0")
+
+
+async def test_an_order_that_arrives_after_it_was_closed_is_canceled_at_its_broker(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "NOT_FOUND_S", 0.2)
+    async with one(database_url, redis_url) as run:
+        paper: Any = broker(run)
+        paper.remembers_all = False
+        on_the_way: list[Order] = []
+
+        async def delay(orders: Sequence[Order]) -> list[Delivery]:
+            on_the_way.extend(orders)
+            return [Delivery.IN_DOUBT] * len(orders)
+
+        own = instead(run, "send", delay)
+        wish = signal(15_000)
+        wish.max_slippage_bps = Decimal(0)  # so that it rests
+        await run.engine.submit(wish)
+        await until_quiet(run)
+        [order] = on_the_way
+        assert "never saw it" in (await recorded(run, order.order_id)).text
+        assert await own(on_the_way) == [Delivery.SENT]
+
+        async def canceled_there() -> bool:
+            known = (await broker(run).query(ACCOUNT, [order.order_id]))[order.order_id]
+            mine = await recorded(run, order.order_id)
+            return not known.is_open and not mine.is_open and mine.delivery is DeliveryState.SENT
+
+        await eventually(canceled_there)
+        assert (await recorded(run, order.order_id)).ord_status is OrdStatus.CANCELED
+        assert len(await journal(run, EntryKind.CANCEL_REQUESTED)) == 1
+        await agreed(run)
+        await audit(run)

@@ -39,7 +39,7 @@ def has_turned_up(order: Order, report: ExecutionReport) -> bool:
 
 def stand_again(batch: Batch, order: Order, report: ExecutionReport) -> None:
     """Let the order be what it was before it was closed: unclear, and reserved for."""
-    order.ord_status, order.chain = OrdStatus.PENDING_NEW, {}
+    order.ord_status, order.chain, order.cancel_requested = OrdStatus.PENDING_NEW, {}, False
     order.leaves_qty = order.order_qty - order.cum_qty
     batch.exposure.work(order, order.leaves_qty)
     again = engine_report(order, ExecType.RESTATED, batch.now_ns, STANDS_AGAIN)
