@@ -19,7 +19,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from trade_engine import __version__
+from trade_engine import __version__, grpc_core  # noqa: F401  before grpc
 from trade_engine.api.listening import check_free
 from trade_engine.api.server import Server, ServerSettings
 from trade_engine.brokers.fix_config import FixConfig

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from trade_engine import __version__
+from trade_engine import __version__, grpc_core  # noqa: F401  before grpc
 from trade_engine.cli import (
     audit,
     control,
