@@ -2,8 +2,9 @@
 
 Signals are sent at an even pace through one stream, each of them three updates (approved, new,
 filled). The subscribers sit in a process of their own and read every message: an update that is
-missing, doubled or out of order fails the run. Lag is from the instant that an update's batch was
-computed for (so its commit is part of it) to its arrival. The last line is one JSON object.
+missing, doubled or out of order fails the run. Lag is from the commit that an update is part of, as
+PostgreSQL stamps it before it writes to disk, to its arrival; `since_decided` from the instant that
+its batch was computed for. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ import multiprocessing
 import secrets
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import psycopg
 import typer
 import uvloop
 
-from bench import load, runs, servers, signals
+from bench import load, processor, runs, servers, signals
 from bench.__main__ import publish_quotes
 from bench.http2 import Client, connect
 from trade_engine.embedded import EmbeddedServers
@@ -34,39 +37,37 @@ from trade_engine.v1 import signal_service_pb2 as pb
 SUBSCRIBE = "/trade_engine.v1.SignalService/StreamOrderUpdates"
 UPDATES_PER_SIGNAL = 3
 STREAMS_PER_CONNECTION = 50
-TICK_S = 0.01
 SETTLE_S = 20.0
 PARSED_MAX = 1000
 SAMPLE = 10
-"""Every tenth subscriber's lags are kept: all of them would be half a million numbers a second."""
+"""Every tenth subscriber's arrivals are kept: all would be half a million numbers a second."""
 
 
 @dataclass(slots=True)
 class Heard:
-    """What the subscribers heard. Lags are in seconds, of sampled subscribers."""
+    """What the subscribers heard; when what arrived, in seconds, at sampled ones."""
 
     updates: int = 0
     messages: int = 0
     faults: int = 0
     lasts: list[int] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
-    lags: list[float] = field(default_factory=list)
+    arrivals: list[tuple[float, tuple[int, ...]]] = field(default_factory=list)
 
-    def lag_ms(self, share: float) -> float:
-        """A quantile of the lags, ms."""
-        ordered = sorted(self.lags)
-        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000
+    def lags_ms(self, since: Mapping[int, float]) -> list[float]:
+        """How long after an instant, given by sequence in seconds, updates arrived; in order."""
+        return sorted(
+            (at - since[sequence]) * 1000 for at, told in self.arrivals for sequence in told
+        )
 
 
 @dataclass(slots=True)
 class Parsed:
-    """What a message says: of which sequences its updates are, and of what times, in seconds."""
+    """What a message says: of which sequences its updates are."""
 
     ends_snapshot: bool
-    first: int
-    last: int
+    sequences: tuple[int, ...]
     faults: int
-    times: list[float]
 
 
 class Audience:
@@ -109,25 +110,23 @@ class Audience:
             if not self._waiting:
                 self.ready.set()
         heard.messages += 1
-        if not parsed.times:
+        told = parsed.sequences
+        if not told:
             return
-        heard.faults += parsed.faults + (parsed.first <= heard.lasts[place])
-        heard.lasts[place] = parsed.last
-        heard.counts[place] += len(parsed.times)
+        heard.faults += parsed.faults + (told[0] <= heard.lasts[place])
+        heard.lasts[place] = told[-1]
+        heard.counts[place] += len(told)
         if place % SAMPLE == 0:
-            heard.lags.extend(now - at for at in parsed.times)
+            heard.arrivals.append((now, told))
 
     def _parse(self, content: bytes) -> Parsed:
         """Read a message; many subscribers get the same bytes, which say the same to each."""
         response = pb.StreamOrderUpdatesResponse.FromString(content)
-        told = response.updates.updates
-        sequences = [update.sequence for update in told]
+        sequences = tuple(update.sequence for update in response.updates.updates)
         parsed = self._parsed[content] = Parsed(
             response.HasField("snapshot_end"),
-            sequences[0] if told else 0,
-            sequences[-1] if told else 0,
+            sequences,
             sum(after <= before for before, after in pairwise(sequences)),
-            [each.event_time.seconds + each.event_time.nanos / 1e9 for each in told],
         )
         if len(self._parsed) > PARSED_MAX:
             del self._parsed[next(iter(self._parsed))]
@@ -154,12 +153,12 @@ async def _listen(port: int, size: int, expected: int, begin: Path) -> Heard:
     return heard
 
 
-def pace(port: int, per_second: float, count: int) -> load.Outcome:
-    """Send so many signals on one stream, evenly spread."""
-    return uvloop.run(_pace(port, per_second, count))
+def pace(port: int, per_second: float, count: int, every_s: float) -> load.Outcome:
+    """Send so many signals on one stream, those that are due in one message after each pause."""
+    return uvloop.run(_pace(port, per_second, count, every_s))
 
 
-async def _pace(port: int, per_second: float, count: int) -> load.Outcome:
+async def _pace(port: int, per_second: float, count: int, every_s: float) -> load.Outcome:
     outcome, done = load.Outcome(), asyncio.Event()
 
     def message(_stream: int, content: bytes) -> None:
@@ -179,7 +178,7 @@ async def _pace(port: int, per_second: float, count: int) -> load.Outcome:
             batch = [next(source) for _ in range(min(due, 64))]
             client.send(stream, pb.SubmitSignalsRequest(signals=batch).SerializeToString())
             sent += len(batch)
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(every_s)
     await asyncio.wait_for(done.wait(), 60)
     outcome.seconds = time.perf_counter() - start
     client.close()
@@ -190,27 +189,37 @@ def main(
     subscribers: Annotated[int, typer.Option(help="how many, all on one account")] = 500,
     updates: Annotated[int, typer.Option(help="updates per second that signals make")] = 1000,
     seconds: Annotated[float, typer.Option(help="for how long")] = 10.0,
+    every_ms: Annotated[float, typer.Option(help="between two messages with signals")] = 10.0,
 ) -> None:
     """Measure what subscribers get of the updates that signals make, and how late."""
     count = int(updates / UPDATES_PER_SIGNAL * seconds)
     with (
         tempfile.TemporaryDirectory(prefix="te-bench-") as folder,
-        EmbeddedServers.start(Path(folder)) as stores,
+        _stamping(Path(folder)) as stores,
     ):
         migrate(stores.database_url)
-        with servers.engine(stores.database_url, stores.redis_url) as (port, _):
+        with servers.engine(stores.database_url, stores.redis_url) as (port, pid):
             publish_quotes(port)
-            heard, sent = _measure(port, subscribers, updates, count, Path(folder) / "begin")
-        head = _updates_in(stores.database_url)
+            before = processor.seconds({"engine": pid})
+            heard, sent = _measure(
+                port, subscribers, updates, count, every_ms / 1000, Path(folder) / "begin"
+            )
+            spent = processor.seconds({"engine": pid})
+        committed, decided = _instants(stores.database_url)
+    head = len(committed)
     expected = head * subscribers
+    lags, since_decided = heard.lags_ms(committed), heard.lags_ms(decided)
     told = {
         "subscribers": subscribers,
         "updates_per_second": round(head / sent.seconds),
         "delivered_per_second": round(heard.updates / sent.seconds),
         "delivered_share": round(heard.updates / expected, 4),
         "updates_per_message": round(heard.updates / heard.messages, 1),
-        "lag_p50_ms": round(heard.lag_ms(0.5), 1),
-        "lag_p99_ms": round(heard.lag_ms(0.99), 1),
+        "engine_cores": round(sum(spent[each] - before[each] for each in before) / sent.seconds, 2),
+        "lag_p50_ms": _quantile(lags, 0.5),
+        "lag_p99_ms": _quantile(lags, 0.99),
+        "since_decided_p50_ms": _quantile(since_decided, 0.5),
+        "since_decided_p99_ms": _quantile(since_decided, 0.99),
     }
     print(json.dumps(told))
     if heard.updates != expected or heard.faults or sent.failed:
@@ -221,7 +230,7 @@ def main(
 
 
 def _measure(
-    port: int, subscribers: int, updates: int, count: int, begin: Path
+    port: int, subscribers: int, updates: int, count: int, every_s: float, begin: Path
 ) -> tuple[Heard, load.Outcome]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, context) as pool:
@@ -229,17 +238,37 @@ def _measure(
         listening = pool.submit(listen, port, subscribers, expected, str(begin))
         while not begin.exists() and not listening.done():
             time.sleep(0.05)
-        sent = pool.submit(pace, port, updates / UPDATES_PER_SIGNAL, count).result()
+        sent = pool.submit(pace, port, updates / UPDATES_PER_SIGNAL, count, every_s).result()
         return listening.result(), sent
 
 
-def _updates_in(database_url: str) -> int:
-    """How many updates the record holds."""
+@contextmanager
+def _stamping(folder: Path) -> Iterator[EmbeddedServers]:
+    """Stores of which PostgreSQL remembers when it committed; a setting that needs a restart."""
+    with EmbeddedServers.start(folder) as stores, _connected(stores.database_url) as connection:
+        connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+    with EmbeddedServers.start(folder) as stores:
+        yield stores
+
+
+def _instants(database_url: str) -> tuple[dict[int, float], dict[int, float]]:
+    """When each update of the record was committed, and what it was computed for, in seconds."""
+    query = """
+        SELECT sequence, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8,
+               recorded_at_ns / 1e9::float8
+          FROM journal WHERE kind IN ('DECISION', 'EXECUTION')"""
+    with _connected(database_url) as connection:
+        rows = connection.execute(query).fetchall()
+    return {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
+
+
+def _connected(database_url: str) -> psycopg.Connection[tuple[Any, ...]]:
     url = database_url.replace("postgresql+psycopg://", "postgresql://")
-    query = "SELECT count(*) FROM journal WHERE kind IN ('DECISION', 'EXECUTION')"
-    with psycopg.connect(url, autocommit=True) as connection:
-        [found] = connection.execute(query).fetchone() or (0,)
-    return int(found)
+    return psycopg.connect(url, autocommit=True)
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return round(ordered[min(int(len(ordered) * share), len(ordered) - 1)], 1)
 
 
 if __name__ == "__main__":

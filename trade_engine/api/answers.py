@@ -12,8 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from trade_engine.domain.clock import NS_PER_S
-from trade_engine.domain.decision import CheckResult, Decision, Outcome, Passed
-from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.decision import Decision, Outcome
 from trade_engine.domain.market import Quote
 from trade_engine.domain.money import ONE, ZERO, optional_text, text
 from trade_engine.domain.order import DeliveryState, Order, OrdStatus, OrdType, TimeInForce
@@ -44,8 +43,6 @@ _STATUS = {each: order_pb2.OrdStatus.Value(f"ORD_STATUS_{each.name}") for each i
 _DELIVERY = {
     each: order_pb2.DeliveryState.Value(f"DELIVERY_STATE_{each.name}") for each in DeliveryState
 }
-_EXEC_TYPE = {each: order_pb2.ExecType.Value(f"EXEC_TYPE_{each.name}") for each in ExecType}
-_FILLS = frozenset({ExecType.TRADE, ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL})
 
 
 def timestamp(instant_ns: int) -> Any:
@@ -82,24 +79,6 @@ def submit_result(signal_id: str, answer: Answer) -> signal_service_pb2.SubmitSi
 def order_message(order: Order) -> order_pb2.Order:
     """Translate an order."""
     return order_pb2.Order(**_order(order))
-
-
-def order_update(
-    sequence: int,
-    recorded_at_ns: int,
-    kind: order_pb2.UpdateKind.ValueType,
-    order: Order,
-    report: ExecutionReport | None,
-) -> order_pb2.OrderUpdate:
-    """Translate one change of an order, as the journal holds it at `sequence`."""
-    given: dict[str, Any] = {"execution_report": _report(report)} if report else {}
-    return order_pb2.OrderUpdate(
-        sequence=sequence,
-        event_time=timestamp(recorded_at_ns),
-        order=_order(order),
-        kind=kind,
-        **given,
-    )
 
 
 def order_snapshot(order: Order) -> signal_service_pb2.StreamOrderUpdatesResponse:
@@ -164,7 +143,7 @@ def position_message(
 
 def _reference(quotes: Mapping[str, Quote], symbol: str) -> Decimal | None:
     quote = quotes.get(symbol)
-    return None if quote is None or quote.fault() else quote.reference
+    return None if quote is None else quote.reference
 
 
 def portfolio_message(portfolio: Portfolio) -> portfolio_pb2.Portfolio:
@@ -229,41 +208,37 @@ def _decision(decision: Decision) -> Any:
 
 
 def _put_checks(message: decision_pb2.Decision, decision: Decision) -> None:
+    """Fill in the checks, from what the journal was just told of them."""
     add = message.checks.add
-    for check in decision.checks.told:
-        if type(check) is not CheckResult:
-            _put_passed(add(), check)
-            continue
-        put = add()
-        put.name = check.name
-        put.passed = check.passed
-        put.scope = check.scope
-        put.unit = check.unit
-        if check.limit is not None:
-            put.limit = text(check.limit)
-        if check.observed is not None:
-            put.observed = text(check.observed)
-        if check.projected is not None:
-            put.projected = text(check.projected)
-        if check.source:
-            put.source = check.source
-        if check.reason is not None:
-            put.reason = check.reason
-        if check.message:
-            put.message = check.message
+    for written in decision.checks.to_json():
+        if isinstance(written, list):
+            _put_passed(add(), *written)
+        else:
+            add(**written)
 
 
-def _put_passed(put: decision_pb2.CheckResult, told: Passed) -> None:
-    put.name, put.scope, put.unit, source, limit, observed, projected = told
+def _put_passed(
+    put: decision_pb2.CheckResult,
+    name: str,
+    scope: str,
+    unit: str,
+    source: str = "",
+    limit: str = "",
+    observed: str = "",
+    projected: str = "",
+) -> None:
     put.passed = True
-    if limit is not None:
-        put.limit = text(limit)
-    if observed is not None:
-        put.observed = text(observed)
-    if projected is not None:
-        put.projected = text(projected)
+    put.name = name
+    put.scope = scope
+    put.unit = unit
     if source:
         put.source = source
+    if limit:
+        put.limit = limit
+    if observed:
+        put.observed = observed
+    if projected:
+        put.projected = projected
 
 
 def _signal(signal: Signal) -> dict[str, Any]:
@@ -314,18 +289,4 @@ def _order(order: Order) -> Any:
         "update_time": timestamp(order.updated_at_ns or order.created_at_ns),
         "text": order.text,
         "last_sequence": order.last_sequence,
-    }
-
-
-def _report(report: ExecutionReport) -> dict[str, Any]:
-    is_fill = report.exec_type in _FILLS
-    return {
-        "exec_id": report.exec_id,
-        "exec_type": _EXEC_TYPE[report.exec_type],
-        "last_qty": text(report.last_qty) if is_fill else "",
-        "last_px": optional_text(report.last_px) if is_fill else "",
-        "exec_ref_id": report.exec_ref_id,
-        "commission": text(report.commission) if is_fill else "",
-        "transact_time": timestamp(report.transact_time_ns),
-        "text": report.text,
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from trade_engine.api.answers import timestamp
 from trade_engine.domain.difference import Difference
+from trade_engine.domain.limits import in_words
 from trade_engine.domain.money import optional_text, text
 from trade_engine.domain.trading_state import Scope, ScopeKind, ScopeState, TradingState
 from trade_engine.execution.commands import (
@@ -212,8 +213,8 @@ def _raise(status: RaiseStatus) -> control_service_pb2.LimitRaise:
         limit_name=raised.limit_name,
         level=raised.level.value,
         level_id=raised.scope_id,
-        limit=text(raised.value),
-        regular_limit=text(status.regular),
+        limit=in_words(raised.value),
+        regular_limit=in_words(status.regular),
         start_time=timestamp(raised.from_ns),
         end_time=timestamp(raised.until_ns),
         operator=raised.operator,

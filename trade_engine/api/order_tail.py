@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import islice
 
 from trade_engine.api.update_batch import Batch, UpdateFilter, View
 from trade_engine.domain.errors import EngineError
+
+OFFERED_AT_ONCE = 500
+"""Subscribers that are woken in one turn of the loop: each writes a message before others run."""
 
 
 class Subscriber:
@@ -26,7 +30,8 @@ class Subscriber:
         """Set when there is something to take, a heartbeat is due, or the stream has to end."""
         self.lagged = False
         self.ended: EngineError | None = None
-        self.beat_due = False
+        self.beat_due: int | None = None
+        """The position of the tail that a heartbeat is due to tell."""
 
     def offer(self, batch: Batch) -> None:
         """Note what is wanted of a batch, unless it was offered before; never waits."""
@@ -58,9 +63,12 @@ class Subscriber:
         self.ended = self.ended or error
         self.woken.set()
 
-    def beat(self) -> None:
-        """Have the stream send a heartbeat, if it has nothing better to send."""
-        self.beat_due = True
+    def beat(self, position: int) -> None:
+        """Have the stream send a heartbeat, if it has nothing better to send.
+
+        All that is wanted up to position was offered.
+        """
+        self.beat_due = position
         self.woken.set()
 
 
@@ -80,8 +88,12 @@ class Tail:
         self._recent_count = 0
         self._recent_max = recent_max
 
-    def publish(self, batch: Batch) -> None:
-        """Offer what was read next to everybody, and keep it for those who join."""
+    async def publish(self, batch: Batch) -> None:
+        """Offer what was read next to everybody, and keep it for those who join.
+
+        Subscribers write as soon as the loop gets to them. It gets to some at a time, so that the
+        path to capital takes its turns in between, however many they are.
+        """
         self.position = batch.last
         self._recent.append(batch)
         self._recent_count += batch.size
@@ -89,8 +101,11 @@ class Tail:
             oldest = self._recent.popleft()
             self._recent_count -= oldest.size
             self.floor = oldest.last
-        for subscriber in self.subscribers:
-            subscriber.offer(batch)
+        everybody = iter(tuple(self.subscribers))
+        while some := tuple(islice(everybody, OFFERED_AT_ONCE)):
+            for subscriber in some:
+                subscriber.offer(batch)
+            await asyncio.sleep(0)
 
     def passed(self, head: int) -> None:
         """Note that the journal was read up to `head`, where there was nothing about orders."""
@@ -114,4 +129,4 @@ class Tail:
     def beat(self) -> None:
         """Have every idle stream send a heartbeat."""
         for subscriber in self.subscribers:
-            subscriber.beat()
+            subscriber.beat(self.position)

@@ -49,8 +49,9 @@ class HubSettings:
     """How the hub paces itself; `*_s` are seconds.
 
     poll_s: how often the record is asked without a wake. coalesce_s: how long a tail rests after a
-    read, so that what is committed meanwhile is read together; coalesce_each_s is added for each of
-    its subscribers, since writing a message takes gRPC about that, whatever is in it. give_up_s:
+    read at least, so that what is committed meanwhile is read together. It rests for as long as
+    the writing took where that is more: a message costs gRPC the same whatever is in it, and so
+    many subscribers take half of the loop's time at most. give_up_s:
     for how long the record may fail before streams end with UNAVAILABLE. page: entries read at
     once, and updates in a message at most. lag_max: undelivered updates that a subscriber may have.
     recent_max: entries kept for those who join. readers_max: catch-ups that may ask the record at
@@ -59,7 +60,6 @@ class HubSettings:
 
     poll_s: float = 1.0
     coalesce_s: float = 0.005
-    coalesce_each_s: float = 0.00004
     heartbeat_s: float = 5.0
     give_up_s: float = 5.0
     page: int = 100
@@ -149,16 +149,15 @@ class OrderUpdateHub:
                 await subscriber.woken.wait()
                 subscriber.woken.clear()
                 while views := subscriber.take(self._settings.page):
-                    subscriber.beat_due = False
+                    subscriber.beat_due = None
                     yield framed(views)
                     sent = views[-1].last
                 if subscriber.lagged:
                     raise _lagged(sent, self._settings.lag_max)
                 if subscriber.ended is not None:
                     raise subscriber.ended
-                if subscriber.beat_due:
-                    subscriber.beat_due = False
-                    sent = max(sent, tail.position)
+                if subscriber.beat_due is not None:
+                    sent, subscriber.beat_due = max(sent, subscriber.beat_due), None
                     yield heartbeat(sent, self._clock())
         finally:
             tail.subscribers.discard(subscriber)
@@ -194,10 +193,11 @@ class OrderUpdateHub:
         """Read the end of the journal until the tail is dropped."""
         loop = asyncio.get_running_loop()
         answered_s = beaten_s = loop.time()
+        writing_s = 0.0
         while True:
-            hinted = await self._rested(tail)
+            hinted = await self._rested(tail, writing_s)
             try:
-                await self._advance(tail, hinted=hinted)
+                writing_s = await self._advance(tail, hinted=hinted)
             except StoreUnavailable as error:
                 if loop.time() - answered_s > self._settings.give_up_s:
                     log.warning("streams ended", account_id=tail.account_id, cause=error.message)
@@ -213,10 +213,9 @@ class OrderUpdateHub:
                 beaten_s = answered_s
                 tail.beat()
 
-    async def _rested(self, tail: Tail) -> bool:
-        """Wait for a wake, or for the time to look anyway; say whether it was a wake."""
-        settings = self._settings
-        await asyncio.sleep(settings.coalesce_s + settings.coalesce_each_s * len(tail.subscribers))
+    async def _rested(self, tail: Tail, writing_s: float) -> bool:
+        """Rest, then wait for a wake, or for the time to look anyway; say whether it was a wake."""
+        await asyncio.sleep(max(self._settings.coalesce_s, writing_s))
         try:
             async with asyncio.timeout(self._settings.poll_s):
                 await tail.woken.wait()
@@ -225,18 +224,21 @@ class OrderUpdateHub:
         tail.woken.clear()
         return True
 
-    async def _advance(self, tail: Tail, *, hinted: bool) -> None:
-        """Read what is new and publish it."""
-        head = 0
+    async def _advance(self, tail: Tail, *, hinted: bool) -> float:
+        """Read what is new and publish it; say for how long that was written, in seconds."""
+        loop, head, writing_s = asyncio.get_running_loop(), 0, 0.0
         if not hinted:  # only now, and before the entries: all up to it are then seen below
             head = await self._queries.head(tail.account_id) or 0
             if head <= tail.position:
-                return
+                return writing_s
         while entries := await self._catching_up.entries(tail.account_id, tail.position):
-            tail.publish(Batch(entries))
+            began_s = loop.time()
+            await tail.publish(Batch(entries))
+            writing_s += loop.time() - began_s
             if len(entries) < self._settings.page:
                 break
         tail.passed(head)
+        return writing_s
 
 
 def _lagged(sent: int, lag_max: int) -> SubscriberLagged:

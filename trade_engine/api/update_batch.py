@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import orjson
-
-from trade_engine.api.answers import order_update
-from trade_engine.domain.execution import ExecutionReport
-from trade_engine.domain.journal import EntryKind, JournalEntry
+from trade_engine.api.journal_updates import update_of
+from trade_engine.domain.journal import JournalEntry
 from trade_engine.domain.order import Order
 from trade_engine.v1 import order_pb2, signal_service_pb2
-
-_UPDATE_KIND = {
-    EntryKind.DECISION: order_pb2.UPDATE_KIND_APPROVED,
-    EntryKind.DELIVERY: order_pb2.UPDATE_KIND_DELIVERY,
-    EntryKind.CANCEL_REQUESTED: order_pb2.UPDATE_KIND_CANCEL_REQUESTED,
-    EntryKind.CANCEL_REJECTED: order_pb2.UPDATE_KIND_CANCEL_REJECTED,
-    EntryKind.REPLACE_REQUESTED: order_pb2.UPDATE_KIND_REPLACE_REQUESTED,
-    EntryKind.REPLACE_REJECTED: order_pb2.UPDATE_KIND_REPLACE_REJECTED,
-    EntryKind.EXECUTION: order_pb2.UPDATE_KIND_EXECUTION,
-}
 
 _VIEWS_MAX = 64
 """Views that a batch remembers: clients choose the filters, and a quiet batch is kept for long."""
@@ -29,9 +17,11 @@ _VIEWS_MAX = 64
 _UPDATES_TAG = bytes([signal_service_pb2.StreamOrderUpdatesResponse.UPDATES_FIELD_NUMBER << 3 | 2])
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateFilter:
-    """Whose updates a subscriber wants; empty means any."""
+class UpdateFilter(NamedTuple):
+    """Whose updates a subscriber wants; empty means any.
+
+    A tuple, since each subscriber's looks up what was serialized for its kind, many times a second.
+    """
 
     strategy_id: str = ""
     symbol: str = ""
@@ -45,12 +35,14 @@ class UpdateFilter:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a filter lets through of a batch; body is a serialized OrderUpdates.
+    """What a filter lets through of a batch.
 
-    last is the sequence of the last update in it.
+    body is a serialized OrderUpdates, message the StreamOrderUpdatesResponse of it alone, which is
+    what most subscribers get; last is the sequence of the last update in it.
     """
 
     body: bytes
+    message: bytes
     count: int
     last: int
 
@@ -101,23 +93,7 @@ class Batch:
         if not wanted:
             return None
         body = signal_service_pb2.OrderUpdates(updates=wanted).SerializeToString()
-        return View(body, len(wanted), wanted[-1].sequence)
-
-
-def update_of(entry: JournalEntry) -> order_pb2.OrderUpdate | None:
-    """Translate an entry of one of the order kinds; None for a decision without an order."""
-    payload = orjson.loads(entry.payload)
-    holder = payload["decision"] if entry.kind is EntryKind.DECISION else payload
-    if holder["order"] is None:
-        return None
-    report = payload.get("report")
-    return order_update(
-        entry.sequence,
-        entry.recorded_at_ns,
-        _UPDATE_KIND[entry.kind],
-        Order.from_json(holder["order"]),
-        ExecutionReport.from_json(report) if report else None,
-    )
+        return View(body, _response(body), len(wanted), wanted[-1].sequence)
 
 
 def framed(views: Sequence[View]) -> bytes:
@@ -126,7 +102,12 @@ def framed(views: Sequence[View]) -> bytes:
     The entries of a repeated field may simply be put one after the other, so what was serialized
     once for many subscribers is joined here, not translated again.
     """
-    body = views[0].body if len(views) == 1 else b"".join([view.body for view in views])
+    if len(views) == 1:
+        return views[0].message
+    return _response(b"".join([view.body for view in views]))
+
+
+def _response(body: bytes) -> bytes:
     return _UPDATES_TAG + _varint(len(body)) + body
 
 

@@ -165,18 +165,20 @@ Told = CheckResult | Passed
 class Checks(Sequence[CheckResult]):
     """What the checks of a decision said, in order of precedence.
 
-    Whoever looks at one sees it in full. `told` is for those who write all of them down.
+    Whoever looks at one sees it in full.
     """
 
-    __slots__ = ("told",)
+    __slots__ = ("_seen", "_told", "_written")
 
     def __init__(self, told: Iterable[Told] = ()) -> None:
         """Take over what was said."""
-        self.told: list[Told] = list(told)
+        self._told: list[Told] = list(told)
+        self._written: list[Written] | None = None
+        self._seen = False
 
     def __len__(self) -> int:
         """How many checks judged."""
-        return len(self.told)
+        return len(self._told)
 
     @overload
     def __getitem__(self, index: int) -> CheckResult: ...
@@ -185,10 +187,11 @@ class Checks(Sequence[CheckResult]):
     def __getitem__(self, index: int | slice) -> CheckResult | list[CheckResult]:
         """One in full; it stays so, and its changes are the decision's."""
         if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self.told)))]
-        found = self.told[index]
+            return [self[each] for each in range(*index.indices(len(self._told)))]
+        self._seen = True
+        found = self._told[index]
         if not isinstance(found, CheckResult):
-            found = self.told[index] = in_full(*found)
+            found = self._told[index] = in_full(*found)
         return found
 
     def __eq__(self, other: object) -> bool:
@@ -198,10 +201,16 @@ class Checks(Sequence[CheckResult]):
     __hash__ = None  # type: ignore[assignment]  # what is in it may change
 
     def to_json(self) -> list[Written]:
-        """The canonical form in the journal."""
-        return [
-            each.to_json() if type(each) is CheckResult else _in_short(*each) for each in self.told
-        ]
+        """The canonical form in the journal, which the answer to the client is made of as well.
+
+        Kept from the one to the other, unless somebody has seen a check, and may change it.
+        """
+        if self._written is None or self._seen:
+            self._written = [
+                each.to_json() if type(each) is CheckResult else _in_short(*each)
+                for each in self._told
+            ]
+        return self._written
 
     @classmethod
     def from_json(cls, docs: Iterable[Written]) -> Checks:

@@ -80,10 +80,15 @@ def checked(value: Decimal, field: str, given: str, decimals: int = MAX_DECIMALS
 
 
 def text(value: Decimal) -> str:
-    """Write a decimal the one canonical way: plain notation, no trailing zeros, "0" for zero."""
+    """Write a decimal the one canonical way: plain notation, no trailing zeros, "0" for zero.
+
+    A signal's way to its fill writes two hundred, most of them whole numbers.
+    """
+    written = str(value)
+    if written.isdigit():
+        return written
     if not value:
         return "0"
-    written = str(value)
     if "E" in written:
         written = format(value, "f")
     return written.rstrip("0").rstrip(".") if "." in written else written
@@ -99,12 +104,15 @@ def optional(written: str | Decimal | None) -> Decimal | None:
     return None if written is None else Decimal(written)
 
 
-_WHOLE = tuple(map(Decimal, range(1024)))
+class _Whole(dict[int, Decimal]):
+    """The usual counts; any other is made when it is asked for, and not kept."""
+
+    def __missing__(self, number: int) -> Decimal:
+        return Decimal(number)
 
 
-def whole(number: int) -> Decimal:
-    """A count as a decimal; the usual ones are not made anew."""
-    return _WHOLE[number] if 0 <= number < len(_WHOLE) else Decimal(number)
+whole = _Whole((number, Decimal(number)) for number in range(1024)).__getitem__
+"""A count as a decimal, `whole(5)`: a look-up in C, as each signal asks for six."""
 
 
 def round_down(value: Decimal, step: Decimal) -> Decimal:

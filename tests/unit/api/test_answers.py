@@ -11,7 +11,7 @@ import pytest
 from tests.support.memory_engine import START_NS, approved, filled, order_for
 from trade_engine.api import answers
 from trade_engine.domain.decision import Decision, Outcome, Reason
-from trade_engine.domain.execution import ExecType, ExecutionReport
+from trade_engine.domain.execution import ExecType
 from trade_engine.domain.order import DeliveryState, OrdStatus, OrdType, TimeInForce
 from trade_engine.domain.replacement import Terms
 from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
@@ -107,30 +107,6 @@ def test_the_average_price_is_rounded_once() -> None:
     order.cum_qty, order.cum_value = Decimal(3), Decimal(10)
 
     assert answers.order_message(order).avg_px == "3.333333333333"
-
-
-@pytest.mark.parametrize("kind", list(ExecType))
-def test_only_a_fill_has_a_quantity_a_price_and_a_commission(kind: ExecType) -> None:
-    order = order_for(SIGNAL, 3)
-    report = ExecutionReport(
-        order.cl_ord_id,
-        "e-1",
-        kind,
-        START_NS,
-        last_qty=Decimal(5),
-        last_px=Decimal("1.50"),
-        exec_ref_id="e-0",
-        text="words",
-    )
-
-    update = answers.order_update(9, START_NS + 1, order_pb2.UPDATE_KIND_EXECUTION, order, report)
-
-    told = update.execution_report
-    numbers = (told.last_qty, told.last_px, told.commission)
-    is_fill = kind in (ExecType.TRADE, ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL)
-    assert numbers == (("5", "1.5", "0") if is_fill else ("", "", ""))
-    assert (told.exec_id, told.exec_ref_id, told.text) == ("e-1", "e-0", "words")
-    assert (update.sequence, update.event_time.ToNanoseconds()) == (9, START_NS + 1)
 
 
 def test_a_decision_keeps_to_numbers_in_plain_notation() -> None:

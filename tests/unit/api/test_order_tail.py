@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.unit.api.test_update_batch import entries
-from trade_engine.api.order_tail import Subscriber, Tail
+from trade_engine.api.order_tail import OFFERED_AT_ONCE, Subscriber, Tail
 from trade_engine.api.update_batch import Batch, UpdateFilter
 from trade_engine.domain.errors import ShuttingDown
 
@@ -61,16 +63,45 @@ def test_only_what_the_filter_lets_through_counts() -> None:
     assert sum(view.count for view in subscriber.take(100)) == 12
 
 
-def test_a_tail_keeps_what_is_recent_and_says_from_where_on() -> None:
+async def test_a_tail_keeps_what_is_recent_and_says_from_where_on() -> None:
     tail = Tail("main", 0, recent_max=10)
     for batch in batches(5, 4):
-        tail.publish(batch)
+        await tail.publish(batch)
     late = Subscriber(EVERYTHING, 14, lag_max=1000)
 
     tail.join(late)
 
     assert (tail.floor, tail.position) == (12, 20)
     assert [(view.count, view.last) for view in late.take(100)] == [(2, 16), (4, 20)]
+
+
+async def test_who_joins_while_some_were_not_offered_yet_gets_it_once() -> None:
+    """The tail lets others have their turns, and then some come and some go."""
+    tail = Tail("main", 0, recent_max=100)
+    early = [Subscriber(EVERYTHING, 0, lag_max=1000) for _ in range(3 * OFFERED_AT_ONCE)]
+    for each in early:
+        tail.join(each)
+    publishing = asyncio.create_task(tail.publish(batches(1, 4)[0]))
+    await asyncio.sleep(0)
+    offered = sum(each.woken.is_set() for each in early)
+    late = Subscriber(EVERYTHING, 0, lag_max=1000)
+    tail.join(late)
+    tail.subscribers.discard(early[-1])
+    await publishing
+
+    assert offered == OFFERED_AT_ONCE
+    assert all([view.last for view in each.take(100)] == [4] for each in (*early, late))
+
+
+async def test_a_heartbeat_tells_what_the_tail_had_offered_by_then() -> None:
+    tail = Tail("main", 0, recent_max=100)
+    subscriber = Subscriber(EVERYTHING, 0, lag_max=1000)
+    tail.join(subscriber)
+    tail.passed(7)
+    tail.beat()
+    tail.passed(9)
+
+    assert subscriber.beat_due == 7
 
 
 def test_entries_about_other_things_move_the_position_alone() -> None:
@@ -82,9 +113,9 @@ def test_entries_about_other_things_move_the_position_alone() -> None:
     assert (tail.floor, tail.position) == (5, 9)
 
 
-def test_who_joins_what_is_over_is_ended_after_what_it_missed() -> None:
+async def test_who_joins_what_is_over_is_ended_after_what_it_missed() -> None:
     tail = Tail("main", 0, recent_max=100)
-    tail.publish(batches(1, 4)[0])
+    await tail.publish(batches(1, 4)[0])
     tail.end(ShuttingDown("over"), for_good=True)
     late = Subscriber(EVERYTHING, 0, lag_max=1000)
 

@@ -33,6 +33,20 @@ def test_what_passed_unfolds_when_it_is_looked_at_and_stays_so() -> None:
     assert checks.to_json()[0] == checks[0].to_json()
 
 
+def test_what_was_written_follows_a_change() -> None:
+    checks = Checks([BARE])
+    before = checks.to_json()
+    assert checks.to_json() is before
+
+    check = checks[0]
+    check.message = "first"
+    checks.to_json()
+    check.message = "second"
+
+    assert checks.to_json() == [check.to_json()]
+    assert "second" in str(checks.to_json())
+
+
 def test_equal_is_what_says_the_same() -> None:
     assert Checks([BARE]) == Checks(list(Checks([BARE])))
     assert Checks([BARE]) != Checks([FULL])
@@ -42,8 +56,8 @@ def test_equal_is_what_says_the_same() -> None:
 @pytest.mark.parametrize("changes", [{}, {"limits": limits(leverage_max=0)}])
 def test_short_and_full_are_written_alike(changes: dict[str, object]) -> None:
     short, full = decide(inputs(**changes)), in_full(decide(inputs(**changes)))
-    assert any(type(each) is tuple for each in short.checks.told)
-    assert all(type(each) is CheckResult for each in full.checks.told)
+    assert any(type(each) is tuple for each in short.checks._told)
+    assert all(type(each) is CheckResult for each in full.checks._told)
 
     assert short.to_json() == full.to_json()
     assert Decision.from_json(short.to_json(), 0) == short
