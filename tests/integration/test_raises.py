@@ -14,7 +14,7 @@ from tests.integration.test_limits_change import limits, rules, update
 from tests.support.audited import audit
 from tests.support.trading import ACCOUNT, eventually, replicas, signal, until_quiet
 from trade_engine.domain.clock import rfc3339
-from trade_engine.domain.decision import Checks, Outcome
+from trade_engine.domain.decision import Checks, Outcome, Reason
 from trade_engine.domain.journal import EntryKind
 from trade_engine.wiring import Running
 
@@ -87,6 +87,59 @@ async def test_a_raise_ends_at_one_instant_on_every_replica(
         assert found[False, "REJECTED"] >= 3
         assert found[False, "APPROVED"] == found[True, "REJECTED"] == 0
         await audit(all_[2])
+
+
+def throttled(begins_ns: int, until_ns: int) -> str:
+    """Two signals of a strategy at once, and five between two times."""
+    return f"""{limits(strategy_signal_rate=hourly(burst=1))}
+[raises.open]
+limit = "strategy_signal_rate"
+level = "default"
+value = {hourly(burst=4)}
+from = {rfc3339(begins_ns)}
+until = {rfc3339(until_ns)}
+reason = "the opening"
+operator = "ann"
+"""
+
+
+def hourly(burst: int) -> str:
+    return f"{{ count = 1, per_ms = 3_600_000, burst = {burst} }}"
+
+
+async def test_a_rate_that_is_raised_and_falls_back_counts_on(
+    database_url: str, redis_url: str
+) -> None:
+    """Neither the beginning nor the end of a raise forgets what a strategy has sent."""
+    regular = rules(limits(strategy_signal_rate=hourly(burst=1)))
+    async with replicas(2, database_url, redis_url, regular) as all_:
+        number = 0
+
+        async def submit() -> list[Reason]:
+            nonlocal number
+            number += 1
+            run = all_[number % 2]
+            return (await run.engine.submit(signal(1_000 * number))).decision.reasons
+
+        assert [await submit() for _ in range(3)] == [[], [], [Reason.STRATEGY_THROTTLED]]
+
+        now_ns = time.time_ns()
+        await update(all_[0], throttled(now_ns - HOUR_NS, now_ns + HOUR_NS))
+        assert [await submit() for _ in range(4)] == [[], [], [], [Reason.STRATEGY_THROTTLED]]
+        [told] = (await all_[1].engine.limits("")).raises
+        assert (told.active, str(told.regular)) == (True, "1 per 3600000 ms, burst 1")
+        entries = await all_[1].engine.queries.entries(
+            ACCOUNT, 0, 500, frozenset({EntryKind.DECISION})
+        )
+        checks = Checks.from_json(orjson.loads(entries[-1].payload)["decision"]["checks"])
+        [check] = [each for each in checks if each.name == "strategy_rate"]
+        assert check.source == "limits.toml:default raise open"
+        assert check.limit == 5
+
+        await update(all_[1], throttled(now_ns - HOUR_NS, (time.time_ns() // 1_000 + 1) * 1_000))
+        await asyncio.sleep(0.01)
+        assert await submit() == [Reason.STRATEGY_THROTTLED]
+        await audit(all_[0])
 
 
 async def decided(run: Running) -> list[tuple[dict[str, Any], str]]:

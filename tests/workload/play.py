@@ -120,11 +120,20 @@ from = {begins}
 until = {ends}
 reason = "by plan"
 operator = "workload"
+
+[raises.faster]
+limit = "strategy_signal_rate"
+level = "default"
+value = {{ count = 200_000, per_ms = 1000, burst = 200_000 }}
+from = {begins}
+until = {ends}
+reason = "by plan"
+operator = "workload"
 """
 
 
 def raise_toml(per_cent: int, now_ns: int) -> str:
-    """Twice the value of an order, from a moment on and for a moment."""
+    """Twice the value of an order and twice the rate, from a moment on and for a moment."""
     return RAISE.format(
         value=400 * per_cent,
         begins=rfc3339(now_ns + 100 * NS_PER_MS),

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from trade_engine.cli.output import clock, say, table
 from trade_engine.client import AccountStatus, LimitRaise
 from trade_engine.domain.clock import rfc3339_brief
-from trade_engine.domain.limits import Limits, Raise
-from trade_engine.domain.money import text
+from trade_engine.domain.limits import Limits, Raise, in_words
 from trade_engine.domain.rulebook_difference import level_path
 
 COLUMNS = ["raise", "limit", "set", "raised to", "from", "until", "now", "why"]
@@ -52,8 +51,8 @@ def _read_row(limits: Limits, each: Raise) -> list[str]:
     return [
         each.name,
         f"{level_path(each.level, each.scope_id)}.{each.limit_name}",
-        text(limits.numbers[each.level, each.scope_id][each.limit_name].value),
-        text(each.value),
+        in_words(limits.regular(each)),
+        in_words(each.value),
         rfc3339_brief(each.from_ns),
         rfc3339_brief(each.until_ns),
         _word(active=each.holds(time.time_ns()), until_ns=each.until_ns),

@@ -14,26 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from trade_engine.config.calendars import CALENDAR
 from trade_engine.config.currencies import CURRENCY
 from trade_engine.config.faults import did_you_mean
 from trade_engine.config.instruments import ASSET_CLASSES
-from trade_engine.config.kinds import Kind, names_of, number, text, whole
+from trade_engine.config.kinds import Kind, names_of, number, text
 from trade_engine.config.raises import read_raises
+from trade_engine.config.rates import RATE_LEVELS, read_rate
 from trade_engine.config.toml_file import Key, TomlFile
 from trade_engine.config.toml_places import KeyPath
 from trade_engine.domain.errors import InvalidField
 from trade_engine.domain.limits import (
-    ACCOUNT_RATE,
     BORROWING,
-    CANCEL_RATE,
     CONFIDENCE,
     LIMIT_NAMES,
     NUMERIC_LIMITS,
     RATES,
-    STRATEGY_RATE,
     Level,
     LevelKey,
     Limit,
@@ -47,11 +44,6 @@ from trade_engine.domain.money import BPS
 from trade_engine.domain.rulebook import AccountTerms, Route, StrategyTerms
 from trade_engine.domain.signal import checked_id
 from trade_engine.domain.trading_state import TradingState
-
-NS_PER_MS = 1_000_000
-DAY_MS = 86_400_000
-REFILL_DAYS_MAX = 52
-"""A throttle's burst may take no longer to fill up again: its clock is exact so far ahead."""
 
 
 def _breach(value: object) -> TradingState:
@@ -95,19 +87,6 @@ STRATEGY_KEYS = {
         "which classes it may trade; all unless set",
     ),
 }
-
-RATE_KEYS = {
-    "count": Key(whole(1, 1_000_000), "messages per period", required=True),
-    "per_ms": Key(whole(1, DAY_MS), "the period, ms", required=True),
-    "burst": Key(whole(0, 1_000_000), "how many more may come at once", required=True),
-}
-
-RATE_LEVELS = {
-    STRATEGY_RATE: (Level.DEFAULT, Level.ACCOUNT, Level.STRATEGY),
-    ACCOUNT_RATE: (Level.DEFAULT, Level.ACCOUNT),
-    CANCEL_RATE: (Level.DEFAULT, Level.ACCOUNT),
-}
-"""The throttles, and the levels that may set each."""
 
 
 def _limit_kind(spec: LimitSpec) -> Kind:
@@ -163,8 +142,14 @@ def read_limits(file: TomlFile) -> LimitsFile:
                 hint = did_you_mean(scope_id, accounts)
                 file.fault(path, f"an account of this file: {', '.join(accounts)}{hint}")
             _read_level(file, found, level, scope_id, path)
-    found.raises = read_raises(file, found.numbers, LIMIT_KEYS)
+    found.raises = read_raises(file, _levels(found), LIMIT_KEYS)
     return found
+
+
+def _levels(found: LimitsFile) -> dict[LevelKey, dict[str, Limit | Rate]]:
+    """What each level sets."""
+    numbers, rates = found.numbers, found.rates
+    return {each: {**numbers.get(each, {}), **rates.get(each, {})} for each in {*numbers, *rates}}
 
 
 def _read_account(file: TomlFile, found: LimitsFile, account_id: str) -> None:
@@ -215,7 +200,7 @@ def _read_level(
         numbers((level, scope_id), {})[name] = Limit(value, source)
     for name in rates:
         if name in file.names(path):
-            rate = _read_rate(file, (*path, name), source)
+            rate = read_rate(file, (*path, name), source)
             if rate is not None:
                 throttles((level, scope_id), {})[name] = rate
     for name in waivers:
@@ -227,18 +212,6 @@ def _read_level(
             throttles((level, scope_id), {})[name] = waived_rate(f"{source} {WAIVER}")
         else:
             file.fault((*path, WAIVER), f"limits that this level may set (not {name})")
-
-
-def _read_rate(file: TomlFile, path: KeyPath, source: str) -> Rate | None:
-    values: dict[str, Any] | None = file.read(path, RATE_KEYS)
-    if values is None:
-        return None
-    count, period_ns, burst = values["count"], values["per_ms"] * NS_PER_MS, values["burst"]
-    if period_ns * (burst + 1) > REFILL_DAYS_MAX * DAY_MS * NS_PER_MS * count:
-        allowed = f"a burst that this rate fills up again within {REFILL_DAYS_MAX} days"
-        file.fault((*path, "burst"), allowed)
-        return None
-    return Rate(count, period_ns, burst, source)
 
 
 def _check(file: TomlFile, path: KeyPath, check: Callable[[str], None]) -> None:

@@ -10,8 +10,9 @@
     reason = "index rebalancing"
     operator = "ann"
 
-A raise only loosens: it takes the place of a number that its level sets, and no level lends it to
-another. Of one limit there is one raise at a time.
+A raise only loosens: it takes the place of what its level sets, and no level lends it to another.
+Of one limit there is one raise at a time. The value of a rate is written as its level writes it:
+`{ count = 100, per_ms = 1000, burst = 200 }`.
 """
 
 from __future__ import annotations
@@ -19,32 +20,39 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
 from trade_engine.config.faults import did_you_mean
 from trade_engine.config.kinds import Kind, number, one_of, text
+from trade_engine.config.rates import read_rate
 from trade_engine.config.toml_file import Key, TomlFile
+from trade_engine.config.toml_places import KeyPath
 from trade_engine.domain.clock import NS_PER_S, rfc3339_brief
 from trade_engine.domain.errors import InvalidField
 from trade_engine.domain.limits import (
-    NUMERIC_LIMITS,
+    LIMIT_NAMES,
+    RATES,
     Level,
     LevelKey,
     Limit,
     Raise,
+    Rate,
+    in_words,
     is_tighter,
 )
-from trade_engine.domain.money import text as written
 from trade_engine.domain.rulebook_difference import level_path
 from trade_engine.domain.signal import checked_id
+
+Levels = Mapping[LevelKey, Mapping[str, Limit | Rate]]
+"""What each level sets."""
 
 RAISE_DAYS_MAX = 92
 """A raise for longer than a quarter is no raise but a limit: write that."""
 WORDS_MAX = 200
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAMES = tuple(spec.name for spec in NUMERIC_LIMITS)
 
 
 def _instant(value: object) -> int:
@@ -58,10 +66,15 @@ def _words(given: str, field: str) -> None:
         raise InvalidField(field, given, f"1 to {WORDS_MAX} printable characters")
 
 
+def _number_or_rate(value: object) -> object:
+    return value if isinstance(value, dict) else _NUMBER.read(value)
+
+
+_NUMBER = number("a number")
 INSTANT = Kind("a time with its offset from UTC, such as 2026-12-31T21:00:00Z", _instant)
 RAISE_KEYS = {
     "limit": Key(
-        one_of("the name of a limit that is a number", lambda _: _NAMES),
+        one_of("the name of a limit", lambda _: LIMIT_NAMES),
         "which limit",
         required=True,
     ),
@@ -75,8 +88,8 @@ RAISE_KEYS = {
         "of which account, strategy, asset class, symbol or both; not for `default`",
     ),
     "value": Key(
-        number("a number that the limit may have, looser than the one that is set"),
-        "what holds instead",
+        Kind("what the limit may have, looser than what is set", _number_or_rate),
+        "what holds instead: a number, or a rate as its level writes it",
         required=True,
     ),
     "from": Key(INSTANT, "from when on, to the microsecond", required=True),
@@ -95,10 +108,8 @@ RAISE_KEYS = {
 }
 
 
-def read_raises(
-    file: TomlFile, numbers: Mapping[LevelKey, Mapping[str, Limit]], keys: Mapping[str, Key]
-) -> tuple[Raise, ...]:
-    """Read all raises, by name; numbers are what the levels set, keys how limits are written."""
+def read_raises(file: TomlFile, levels: Levels, keys: Mapping[str, Key]) -> tuple[Raise, ...]:
+    """Read all raises, by name; keys say how limits are written that are numbers."""
     found = []
     for name in file.tables(("raises",)):
         path = ("raises", name)
@@ -107,8 +118,10 @@ def read_raises(
         except InvalidField as fault:
             file.fault(path, fault.allowed)
         values = file.read(path, RAISE_KEYS)
-        if values is not None and _fits(file, name, values, numbers, keys):
-            found.append(_raise(name, values))
+        if values is not None:
+            values["value"] = _read_value(file, path, values, keys)
+            if _fits(file, name, values, levels):
+                found.append(_raise(name, values))
     _check_overlaps(file, found)
     return tuple(sorted(found, key=lambda each: each.name))
 
@@ -127,35 +140,50 @@ def _raise(name: str, values: dict[str, Any]) -> Raise:
     )
 
 
-def _fits(
-    file: TomlFile,
-    name: str,
-    values: dict[str, Any],
-    numbers: Mapping[LevelKey, Mapping[str, Limit]],
-    keys: Mapping[str, Key],
-) -> bool:
+def _read_value(
+    file: TomlFile, path: KeyPath, values: dict[str, Any], keys: Mapping[str, Key]
+) -> Decimal | Rate | None:
+    """The value as the limit has it; None where it may not have that."""
+    limit_name = values["limit"]
+    if limit_name in RATES:
+        return read_rate(file, (*path, "value"), "")
+    try:
+        read: Decimal = keys[limit_name].kind.read(values["value"])
+    except ValueError as better:
+        file.fault((*path, "value"), str(better) or keys[limit_name].kind.allowed)
+        return None
+    return read
+
+
+def _fits(file: TomlFile, name: str, values: dict[str, Any], levels: Levels) -> bool:
     """Whether it loosens a limit that is there, for a time that passes; else its faults say so."""
     path, before = ("raises", name), len(file.faults)
     limit_name, level, scope_id = values["limit"], Level(values["level"]), values.get("id", "")
     lasts_ns = values["until"] - values["from"]
     if not 0 < lasts_ns <= RAISE_DAYS_MAX * 86_400 * NS_PER_S:
         file.fault((*path, "until"), f"a time after from, by at most {RAISE_DAYS_MAX} days")
-    limit = numbers.get((level, scope_id), {}).get(limit_name)
-    where = level_path(level, scope_id)
+    limit = levels.get((level, scope_id), {}).get(limit_name)
+    where, value = level_path(level, scope_id), values["value"]
     if limit is None:
-        of_level = [each for kind, each in numbers if kind is level]
+        of_level = [each for kind, each in levels if kind is level]
         hint = did_you_mean(scope_id, of_level) if scope_id not in of_level else ""
         file.fault((*path, "limit"), f"a limit that [{where}] sets{hint}")
-    elif limit.number is None:
-        file.fault((*path, "limit"), f"a limit that is a number in [{where}], not a waived one")
-    elif not is_tighter(limit_name, limit, Limit(values["value"], "")):
-        allowed = f"looser than what [{where}] sets, {written(limit.value)}: a raise only loosens"
+    elif limit.is_waived:
+        file.fault((*path, "limit"), f"a limit that [{where}] sets, not a waived one")
+    elif value is not None and not _loosens(limit_name, limit, value):
+        allowed = f"looser than what [{where}] sets, {_set(limit)}: a raise only loosens"
         file.fault((*path, "value"), allowed)
-    try:
-        keys[limit_name].kind.read(values["value"])
-    except ValueError as better:
-        file.fault((*path, "value"), str(better) or keys[limit_name].kind.allowed)
-    return len(file.faults) == before
+    return value is not None and len(file.faults) == before
+
+
+def _set(limit: Limit | Rate) -> str:
+    return in_words(limit if isinstance(limit, Rate) else limit.value)
+
+
+def _loosens(name: str, limit: Limit | Rate, value: Decimal | Rate) -> bool:
+    if isinstance(limit, Rate):
+        return isinstance(value, Rate) and value.is_looser(limit)
+    return isinstance(value, Decimal) and is_tighter(name, limit, Limit(value, ""))
 
 
 def _check_overlaps(file: TomlFile, raises: list[Raise]) -> None:

@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Any
 
 from trade_engine.config.instruments import FX_KEYS, INSTRUMENT_KEYS
-from trade_engine.config.limits import ACCOUNT_KEYS, NS_PER_MS, WAIVER
+from trade_engine.config.limits import ACCOUNT_KEYS, WAIVER
 from trade_engine.config.toml_file import dotted
-from trade_engine.domain.clock import rfc3339
+from trade_engine.domain.clock import NS_PER_MS, rfc3339
 from trade_engine.domain.limits import Level, LevelKey, Limits, Raise, Rate
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.money import text

@@ -8,7 +8,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from trade_engine.domain.clock import NS_PER_MS
-from trade_engine.domain.money import ZERO
+from trade_engine.domain.money import ZERO, text
 
 
 class Level(StrEnum):
@@ -135,6 +135,11 @@ class Limit:
         """Look at the value once and not at every signal."""
         object.__setattr__(self, "number", self.value if self.value.is_finite() else None)
 
+    @property
+    def is_waived(self) -> bool:
+        """Whether somebody wrote by name that there shall be no such limit."""
+        return self.number is None
+
 
 def waived(name: str, source: str) -> Limit:
     """The limit that lets everything through, for a name that is acknowledged as unlimited."""
@@ -169,6 +174,20 @@ class Rate:
         """Messages per ns, exactly."""
         return Fraction(self.count, self.period_ns)
 
+    def is_looser(self, than: Rate) -> bool:
+        """Whether it lets more through, in the long run or at once, and less in neither."""
+        mine, other = (self.pace, self.burst), (than.pace, than.burst)
+        return mine != other and mine[0] >= other[0] and mine[1] >= other[1]
+
+    def __str__(self) -> str:
+        """As people read it: "60 per 1000 ms, burst 15"."""
+        return f"{self.count} per {self.period_ns // NS_PER_MS} ms, burst {self.burst}"
+
+
+def in_words(value: Decimal | Rate) -> str:
+    """A limit's value as people read it."""
+    return text(value) if isinstance(value, Decimal) else str(value)
+
 
 def waived_rate(source: str) -> Rate:
     """The rate that stands for none, where that is acknowledged."""
@@ -181,7 +200,7 @@ LevelKey = tuple[Level, str]
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """A number that takes the place of the one that a level sets, from from_ns until until_ns.
+    """A number, or a rate, that takes the place of what a level sets, from from_ns until until_ns.
 
     It begins and ends by the clock of what is decided, so nobody has to undo it: at from_ns it
     holds, at until_ns it does not. operator is who answers for it, reason why it was given.
@@ -191,7 +210,7 @@ class Raise:
     limit_name: str
     level: Level
     scope_id: str
-    value: Decimal
+    value: Decimal | Rate
     from_ns: int
     until_ns: int
     reason: str
@@ -226,6 +245,7 @@ class Limits:
     _since_ns: int = field(init=False, repr=False, compare=False, default=LONG_AGO_NS)
     _until_ns: int = field(init=False, repr=False, compare=False, default=NEVER_NS)
     _raised: dict[LevelKey, dict[str, Limit]] = field(init=False, repr=False, compare=False)
+    _raised_rates: dict[LevelKey, dict[str, Rate]] = field(init=False, repr=False, compare=False)
     _named: frozenset[str] = field(init=False, repr=False, compare=False)
     _in_force: dict[tuple[str, str, str, str], dict[str, Limit]] = field(
         init=False, repr=False, compare=False, default_factory=dict
@@ -241,7 +261,7 @@ class Limits:
         """Note the ids that are named."""
         ids = (scope_id for _, scope_id in (*self.numbers, *self.rates))
         self._named = frozenset(name for scope_id in ids for name in scope_id.split("|"))
-        self._raised = self.numbers
+        self._raised, self._raised_rates = self.numbers, self.rates
         if self.raises:
             self._turn_to(LONG_AGO_NS)
 
@@ -263,11 +283,21 @@ class Limits:
             found = self._in_force[key] = self._tightest(*key)
         return found
 
-    def rate(self, account_id: str, strategy_id: str, name: str = STRATEGY_RATE) -> Rate | None:
+    def rates_in_force(self, now_ns: int) -> dict[LevelKey, dict[str, Rate]]:
+        """The rates of every level, those that are raised then as they are raised."""
+        if not self._since_ns <= now_ns < self._until_ns:
+            self._turn_to(now_ns)
+        return self._raised_rates
+
+    def rate(
+        self, now_ns: int, account_id: str, strategy_id: str, name: str = STRATEGY_RATE
+    ) -> Rate | None:
         """The rate of this name; None when none is set.
 
         The tightest pace holds and the tightest burst, whichever levels they come from.
         """
+        if not self._since_ns <= now_ns < self._until_ns:
+            self._turn_to(now_ns)
         named = self._named
         key = (
             account_id if account_id in named else "",
@@ -277,6 +307,13 @@ class Limits:
         if key not in self._rate:
             self._rate[key] = self._tightest_rate(*key)
         return self._rate[key]
+
+    def regular(self, raised: Raise) -> Decimal | Rate:
+        """What the level of a raise sets otherwise."""
+        at = raised.level, raised.scope_id
+        if isinstance(raised.value, Rate):
+            return self.rates[at][raised.limit_name]
+        return self.numbers[at][raised.limit_name].value
 
     def largest(self, name: str) -> Decimal:
         """The largest number that any level sets for a name; 0 where none does."""
@@ -297,14 +334,27 @@ class Limits:
         self._since_ns = max(at_ns for at_ns in instants if at_ns <= now_ns)
         self._until_ns = min(at_ns for at_ns in instants if at_ns > now_ns)
         self._raised = {level: dict(named) for level, named in self.numbers.items()}
+        self._raised_rates = {level: dict(named) for level, named in self.rates.items()}
         for each in self.raises:
-            named = self._raised.get((each.level, each.scope_id), {})
-            limit = named.get(each.limit_name)
-            if limit is not None and each.holds(now_ns):
-                raised = Limit(each.value, f"{limit.source} raise {each.name}")
-                if is_tighter(each.limit_name, limit, raised):  # it loosens, or does nothing
-                    named[each.limit_name] = raised
+            if each.holds(now_ns):
+                self._take(each, each.value)
         self._in_force.clear()
+        self._rate.clear()
+
+    def _take(self, each: Raise, value: Decimal | Rate) -> None:
+        """Let a raise hold; it loosens what its level sets, or does nothing."""
+        level, name = (each.level, each.scope_id), each.limit_name
+        if isinstance(value, Rate):
+            rate = self._raised_rates.get(level, {}).get(name)
+            if rate is not None and not rate.is_waived and value.is_looser(rate):
+                source = f"{rate.source} raise {each.name}"
+                self._raised_rates[level][name] = replace(value, source=source)
+            return
+        limit = self._raised.get(level, {}).get(name)
+        if limit is not None:
+            raised = Limit(value, f"{limit.source} raise {each.name}")
+            if is_tighter(name, limit, raised):
+                self._raised[level][name] = raised
 
     def _tightest(
         self, account_id: str, strategy_id: str, symbol: str, asset_class: str
@@ -329,7 +379,8 @@ class Limits:
             (Level.ACCOUNT, account_id),
             (Level.STRATEGY, strategy_id),
         )
-        found = [self.rates[level][name] for level in levels if name in self.rates.get(level, ())]
+        raised = self._raised_rates
+        found = [raised[level][name] for level in levels if name in raised.get(level, ())]
         rates = [rate for rate in found if not rate.is_waived]
         if not rates:
             return found[0] if found else None

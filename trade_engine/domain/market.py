@@ -70,10 +70,16 @@ class Quote:
 
     @property
     def reference(self) -> Decimal | None:
-        """The price that sizes and values: the middle of bid and ask, else the last trade."""
-        if self.bid is not None and self.ask is not None:
-            return (self.bid + self.ask) * HALF
-        return self.last
+        """The price that sizes and values: the middle of bid and ask, else the last trade.
+
+        None where `fault` names what makes it none. Every signal asks it of several quotes, so one
+        with bid and ask is told in one look.
+        """
+        bid, ask, last = self.bid, self.ask, self.last
+        if bid is not None and ask is not None:
+            sane = ZERO < bid <= ask and (last is None or last > ZERO)
+            return (bid + ask) * HALF if sane else None
+        return None if self.fault() else last
 
     def to_json(self) -> dict[str, str | int]:
         """The canonical form in Redis and in the journal."""

@@ -181,12 +181,12 @@ def _limit_json(limit: Limit) -> dict[str, Any]:
 
 
 def _rate_json(rate: Rate) -> dict[str, Any]:
-    return {
-        "count": rate.count,
-        "period_ns": rate.period_ns,
-        "burst": rate.burst,
-        "source": rate.source,
-    }
+    return _pace_json(rate) | {"source": rate.source}
+
+
+def _pace_json(rate: Rate) -> dict[str, Any]:
+    """A rate without where it was set: a raise has its name for that."""
+    return {"count": rate.count, "period_ns": rate.period_ns, "burst": rate.burst}
 
 
 def _raise_json(each: Raise) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _raise_json(each: Raise) -> dict[str, Any]:
         "limit": each.limit_name,
         "level": each.level.value,
         "id": each.scope_id,
-        "value": text(each.value),
+        "value": text(each.value) if isinstance(each.value, Decimal) else _pace_json(each.value),
         "from_ns": each.from_ns,
         "until_ns": each.until_ns,
         "reason": each.reason,
@@ -204,12 +204,13 @@ def _raise_json(each: Raise) -> dict[str, Any]:
 
 
 def _raise_from_json(doc: dict[str, Any]) -> Raise:
+    value = doc["value"]
     return Raise(
         doc["name"],
         doc["limit"],
         Level(doc["level"]),
         doc["id"],
-        Decimal(doc["value"]),
+        Rate(**value, source="") if isinstance(value, dict) else Decimal(value),
         int(doc["from_ns"]),
         int(doc["until_ns"]),
         doc["reason"],

@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from trade_engine.domain.clock import rfc3339_brief
+from trade_engine.domain.limits import Rate
 from trade_engine.domain.rulebook import Rulebook
 
 UNLIMITED = "acknowledged as unlimited"
-NS_PER_MS = 1_000_000
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NAMED_BY = {
     "instruments": "symbol",
@@ -62,7 +62,7 @@ def _values(rulebook: Rulebook) -> Iterator[tuple[str, str]]:
         elif kind == "raises":
             for each in content:
                 yield f"raises.{_quoted(each['name'])}", _raise(each)
-        elif kind in _NAMED_BY:
+        else:
             for each in content:
                 name = each[_NAMED_BY[kind]]
                 for field, value in each.items():
@@ -71,21 +71,23 @@ def _values(rulebook: Rulebook) -> Iterator[tuple[str, str]]:
                         yield from ((f"{path}.{key}", each) for key, each in value.items())
                     elif field != _NAMED_BY[kind]:
                         yield path, _shown(value)
-        else:
-            yield kind, _shown(content)
 
 
 def _rate(doc: dict[str, Any]) -> tuple[str, str]:
-    value = f"{doc['count']} per {doc['period_ns'] // NS_PER_MS} ms, burst {doc['burst']}"
     path = f"{level_path(doc['level'], doc['id'])}.{doc['name']}"
-    return path, value if doc["count"] else UNLIMITED
+    return path, _pace(doc) if doc["count"] else UNLIMITED
+
+
+def _pace(doc: dict[str, Any]) -> str:
+    return str(Rate(doc["count"], doc["period_ns"], doc["burst"], ""))
 
 
 def _raise(doc: dict[str, Any]) -> str:
     """What it raises, to what, and when it begins and ends: all in one line."""
-    path = f"{level_path(doc['level'], doc['id'])}.{doc['limit']}"
+    path, value = f"{level_path(doc['level'], doc['id'])}.{doc['limit']}", doc["value"]
+    told = _pace(value) if isinstance(value, dict) else value
     return (
-        f"{path} is {doc['value']} from {rfc3339_brief(doc['from_ns'])} until "
+        f"{path} is {told} from {rfc3339_brief(doc['from_ns'])} until "
         f"{rfc3339_brief(doc['until_ns'])} ({doc['operator']}: {doc['reason']})"
     )
 

@@ -31,8 +31,9 @@ class Session:
 
     def is_open(self, now_ns: int) -> bool:
         """Whether there is trading at an instant."""
-        in_break = self.break_from_ns <= now_ns < self.break_until_ns
-        return self.opens_ns <= now_ns < self.closes_ns and not in_break
+        if not self.opens_ns <= now_ns < self.closes_ns:
+            return False
+        return not self.break_from_ns <= now_ns < self.break_until_ns
 
     def opens_next_ns(self, now_ns: int) -> int:
         """When trading begins, for an instant of this trading day at which there is none."""

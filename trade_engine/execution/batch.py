@@ -276,9 +276,7 @@ class Batch:
             self.now_ns, self.state.account_id, "", symbol, instrument.asset_class
         )
         limit = limits.get(QUOTE_AGE.name)
-        if quote is None or limit is None or quote.fault() is not None:
-            return None
-        if quote_age_ms(quote, self.now_ns) > limit.value:
+        if quote is None or limit is None or quote_age_ms(quote, self.now_ns) > limit.value:
             return None
         reference = quote.reference
         return None if reference is None else reference * instrument.multiplier

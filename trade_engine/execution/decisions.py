@@ -105,14 +105,14 @@ def gather(batch: Batch, signal: Signal, verdicts: Verdicts) -> Inputs:
             batch.now_ns, account_id, signal.strategy_id, signal.symbol, asset_class
         ),
         limits_version=rulebook.version,
-        throttle=_throttle(rulebook, signal, STRATEGY_RATE, verdicts.strategy),
+        throttle=_throttle(rulebook, batch.now_ns, signal, STRATEGY_RATE, verdicts.strategy),
         currency=batch.state.currency,
         broker=rulebook.accounts[account_id].broker_for(signal.symbol, asset_class),
         delivery=batch.delivery,
         hours=batch.hours(signal.symbol),
         books_fault=batch.books_fault,
         earlier=batch.earlier_quotes.get(signal.symbol),
-        account_throttle=_throttle(rulebook, signal, ACCOUNT_RATE, verdicts.account),
+        account_throttle=_throttle(rulebook, batch.now_ns, signal, ACCOUNT_RATE, verdicts.account),
         strategy=rulebook.strategies.get(signal.strategy_id),
         strategies_listed=bool(rulebook.strategies),
         exchange=batch.exchanges.of(signal.symbol) if rulebook.fx else None,
@@ -172,10 +172,10 @@ def _opposite(batch: Batch, signal: Signal) -> str:
 
 
 def _throttle(
-    rulebook: Rulebook, signal: Signal, name: str, verdict: ThrottleVerdict | None
+    rulebook: Rulebook, now_ns: int, signal: Signal, name: str, verdict: ThrottleVerdict | None
 ) -> Throttle:
     return Throttle(
-        rate=rulebook.limits.rate(signal.account_id, signal.strategy_id, name),
+        rate=rulebook.limits.rate(now_ns, signal.account_id, signal.strategy_id, name),
         allowed=verdict is not None and verdict.allowed,
         remaining=verdict.remaining if verdict else 0,
         retry_after_ns=verdict.retry_after_ns if verdict else 0,
@@ -231,22 +231,19 @@ def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Ruleb
     """Lay out again, from the journal alone, what a recorded decision was made from."""
     instrument = rulebook.instruments.get(signal.symbol)
     asset_class = instrument.asset_class if instrument else ""
+    now_ns = int(context["now_ns"])
     return Inputs(
         signal=signal,
-        now_ns=int(context["now_ns"]),
+        now_ns=now_ns,
         view=View.from_json(context["view"]),
         instrument=instrument,
         quote=Quote.from_json(context["quote"]) if context["quote"] else None,
         limits=rulebook.limits.in_force(
-            int(context["now_ns"]),
-            signal.account_id,
-            signal.strategy_id,
-            signal.symbol,
-            asset_class,
+            now_ns, signal.account_id, signal.strategy_id, signal.symbol, asset_class
         ),
         limits_version=rulebook.version,
         throttle=_throttle(
-            rulebook, signal, STRATEGY_RATE, _verdict_from_json(context["throttle"])
+            rulebook, now_ns, signal, STRATEGY_RATE, _verdict_from_json(context["throttle"])
         ),
         currency=context["currency"],
         broker=context["broker"],
@@ -255,7 +252,7 @@ def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Ruleb
         books_fault=context.get("books_fault"),
         earlier=Quote.from_json(context["earlier"]) if context.get("earlier") else None,
         account_throttle=_throttle(
-            rulebook, signal, ACCOUNT_RATE, _verdict_from_json(context["account_throttle"])
+            rulebook, now_ns, signal, ACCOUNT_RATE, _verdict_from_json(context["account_throttle"])
         )
         if "account_throttle" in context
         else None,

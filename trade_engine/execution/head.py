@@ -130,10 +130,12 @@ class AccountHead:
         signals = attempt.signals()
         rulebook = await self._rulebooks.of(state)
         limits = rulebook.limits
-        throttles = Throttles(limits, self.account_id)
+        now_ns = self._clock()
+        throttles = Throttles(limits, self.account_id, now_ns)
+        rates = limits.rates_in_force(now_ns)
         # A throttle that was asked in an earlier try of this batch was charged then, unless the
         # limits changed meanwhile.
-        if attempt.asked_rates != limits.rates:
+        if attempt.asked_rates != rates:
             attempt.verdicts.clear()
         for signal in signals:
             if id(signal) not in attempt.verdicts:
@@ -145,7 +147,7 @@ class AccountHead:
         request = SnapshotRequest(
             account_id=self.account_id,
             batch_id=attempt.batch_id,
-            now_ns=self._clock(),
+            now_ns=now_ns,
             epoch=state.epoch,
             known_sequence=state.sequence,
             known_hash=state.head_hash,
@@ -167,7 +169,7 @@ class AccountHead:
             self.close(error.message)
             return None
         attempt.verdicts |= throttles.answers(snapshot.verdicts)
-        attempt.asked_rates = limits.rates
+        attempt.asked_rates = rates
         attempt.verdicts |= attempt.peeked
         return snapshot
 
@@ -179,7 +181,7 @@ class AccountHead:
         if not signals:
             return
         rulebook = await self._rulebooks.of(state)
-        throttles = Throttles(rulebook.limits, self.account_id)
+        throttles = Throttles(rulebook.limits, self.account_id, asked.now_ns)
         for signal in signals:
             throttles.ask_for_signal(signal)
         symbols = set(rulebook.with_fx([each.symbol for each in signals], state.currency))

@@ -11,7 +11,8 @@ from trade_engine.execution.requests import CancelRequest
 class Throttles:
     """Collects the questions of a batch, and hands out the answers by the id() of who asked."""
 
-    def __init__(self, limits: Limits, account_id: str) -> None:
+    def __init__(self, limits: Limits, account_id: str, now_ns: int) -> None:
+        self._now_ns = now_ns
         self.requests: list[ThrottleRequest] = []
         self._limits = limits
         self._account_id = account_id
@@ -41,7 +42,7 @@ class Throttles:
 
     def _ask(self, key: str, name: str, strategy_id: str = "") -> int | None:
         """The place of the verdict to come; None where there is no throttle to ask."""
-        rate: Rate | None = self._limits.rate(self._account_id, strategy_id, name)
+        rate: Rate | None = self._limits.rate(self._now_ns, self._account_id, strategy_id, name)
         if rate is None or rate.is_waived:
             return None
         self.requests.append(ThrottleRequest(key, rate))

@@ -8,7 +8,7 @@ from typing import Any
 
 from trade_engine.domain.money import ONE, text
 from trade_engine.execution.batch import Batch
-from trade_engine.risk.fx import NoRate, reference_of
+from trade_engine.risk.fx import NoRate
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ def last_prices(batch: Batch) -> tuple[Prices, list[str]]:
     prices, missing = Prices(), []
     for symbol in batch.exposure.symbols_held():
         quote = batch.quotes.get(symbol)
-        reference = None if quote is None else reference_of(quote)
+        reference = None if quote is None else quote.reference
         exchange = batch.exchanges.of(symbol)
         rate = exchange.rate(None) if exchange else None
         if reference is None or isinstance(rate, NoRate):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from trade_engine.domain.activity import Approval
 from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import (
     ACCOUNT_RATE,
@@ -14,8 +15,7 @@ from trade_engine.domain.limits import (
     STRATEGY_RATE,
     TURNOVER,
 )
-from trade_engine.domain.money import ONE, ZERO, text, whole
-from trade_engine.domain.signal import Side
+from trade_engine.domain.money import ZERO, text, whole
 from trade_engine.risk.case import Case, Ceiling, at_most, not_set
 from trade_engine.risk.price import MS_PER_NS
 from trade_engine.risk.view import Throttle
@@ -23,6 +23,7 @@ from trade_engine.risk.view import Throttle
 _OPEN_ORDERS = Ceiling("open_orders", OPEN_ORDERS, Reason.OPEN_ORDERS_LIMIT, may_shrink=True)
 _TURNOVER = Ceiling("turnover", TURNOVER, Reason.TURNOVER_LIMIT, may_shrink=True)
 _REPEATED = Ceiling("repeated_executions", REPEATED_EXECUTIONS, Reason.REPEATED_EXECUTIONS_LIMIT)
+_DUPLICATE, _CONFIDENCE = DUPLICATE_INTERVAL.name, CONFIDENCE.name
 _STRATEGY_THROTTLED, _ACCOUNT_THROTTLED = Reason.STRATEGY_THROTTLED, Reason.ACCOUNT_THROTTLED
 
 
@@ -34,20 +35,22 @@ def check_duplicate(case: Case) -> Told | None:
     order are no second order, and are not judged.
     Source: SEC 15c3-5 (c)(1)(ii). Unit: ms.
     """
-    standing = case.standing
-    if standing is None or not case.has_order or _replaces(case):
+    standing, sized = case.standing, case.sized
+    if standing is None or sized is None or sized.replaces is not None:
         return None
-    limit = case.limits.get(DUPLICATE_INTERVAL.name)
-    if limit is None:
-        return not_set("duplicate", DUPLICATE_INTERVAL.name, case.strategy_scope, "ms")
-    age_ms = _age_of_equal_ms(case) if standing.approvals else None
+    scope = case.strategy_scope
+    try:
+        limit = case.limits[_DUPLICATE]
+    except KeyError:
+        return not_set("duplicate", _DUPLICATE, scope, "ms")
+    age_ms = _age_of_equal_ms(case, standing.approvals) if standing.approvals else None
     if age_ms is None or age_ms >= limit.value:
-        return "duplicate", case.strategy_scope, "ms", limit.source, limit.number, age_ms, None
+        return "duplicate", scope, "ms", limit.source, limit.number, age_ms, None
     signal, quantity = case.inputs.signal, case.more_buy or case.more_sell
     return CheckResult(
         "duplicate",
         passed=False,
-        scope=case.strategy_scope,
+        scope=scope,
         unit="ms",
         reason=Reason.DUPLICATE_ORDER,
         limit=limit.number,
@@ -58,22 +61,17 @@ def check_duplicate(case: Case) -> Told | None:
     )
 
 
-def _replaces(case: Case) -> bool:
-    return case.sized is not None and case.sized.replaces is not None
-
-
-def _age_of_equal_ms(case: Case) -> Decimal | None:
+def _age_of_equal_ms(case: Case, approvals: list[Approval]) -> Decimal | None:
     """How long ago the last equal order was approved."""
-    inputs = case.inputs
-    side: Side = inputs.signal.side
-    quantity = case.more_buy or case.more_sell
-    standing = inputs.view.standing
-    times = [
-        each.at_ns
-        for each in (standing.approvals if standing else ())
-        if each.side is side and each.quantity == quantity
-    ]
-    return max(inputs.now_ns - max(times), 0) * MS_PER_NS if times else None
+    side, quantity, last_ns = case.inputs.signal.side, case.whole_quantity, None
+    for each in approvals:
+        if (
+            each.side is side
+            and each.quantity == quantity
+            and (last_ns is None or each.at_ns > last_ns)
+        ):
+            last_ns = each.at_ns
+    return None if last_ns is None else max(case.inputs.now_ns - last_ns, 0) * MS_PER_NS
 
 
 def check_strategy_rate(case: Case) -> Told:
@@ -126,9 +124,11 @@ def check_confidence(case: Case) -> Told:
 
     Unit: the strategy's own confidence, from 0 to 1.
     """
-    limit, scope = case.limits.get(CONFIDENCE.name), case.strategy_scope
-    if limit is None:
-        return not_set("confidence", CONFIDENCE.name, scope, "confidence")
+    scope = case.strategy_scope
+    try:
+        limit = case.limits[_CONFIDENCE]
+    except KeyError:
+        return not_set("confidence", _CONFIDENCE, scope, "confidence")
     confidence = case.inputs.signal.confidence
     if confidence >= limit.value or case.reduces:
         return "confidence", scope, "confidence", limit.source, limit.number, confidence, None
@@ -152,11 +152,12 @@ def check_open_orders(case: Case) -> Told | None:
     An order counts until its broker says that it is closed, in-doubt ones too.
     Source: RTS 6 Art. 15(2). Unit: orders.
     """
-    standing = case.standing
-    if standing is None or not case.has_order:
+    standing, sized = case.standing, case.sized
+    if standing is None or sized is None:
         return None
-    observed = whole(standing.open_orders)
-    projected = observed if _replaces(case) else observed + ONE
+    number = standing.open_orders
+    observed = whole(number)
+    projected = observed if sized.replaces is not None else whole(number + 1)
     return at_most(_OPEN_ORDERS, case, case.account_scope, observed, projected)
 
 
@@ -168,16 +169,15 @@ def check_turnover(case: Case) -> Told | None:
     Fills count at their prices, working orders at the reference, this order at its worst price.
     Source: SEC 15c3-5 (c)(1)(i), (ii) "over a short period of time". Unit: account's currency.
     """
-    standing, view = case.standing, case.view
-    if standing is None or not case.has_order or case.sized is None:
+    standing, view, sized = case.standing, case.view, case.sized
+    if standing is None or sized is None:
         return None
     working = (view.symbol_working_buy + view.symbol_working_sell) * case.unit_value
     observed = standing.traded + standing.working + working
-    added = case.sized.sizing.order_notional
-    if case.sized.replaces is not None:
-        added = max(added - case.sized.replaces.leaves_qty * case.unit_value, ZERO)
-    projected = observed + added
-    return at_most(_TURNOVER, case, case.account_scope, observed, projected)
+    added = sized.sizing.order_notional
+    if sized.replaces is not None:
+        added = max(added - sized.replaces.leaves_qty * case.unit_value, ZERO)
+    return at_most(_TURNOVER, case, case.account_scope, observed, observed + added)
 
 
 def check_repeated_executions(case: Case) -> Told | None:
@@ -187,10 +187,10 @@ def check_repeated_executions(case: Case) -> Told | None:
     Source: RTS 6 Art. 15(3). Unit: orders.
     """
     standing = case.standing
-    if standing is None or not case.has_order:
+    if standing is None:
         return None
-    observed = whole(standing.executions)
-    result = at_most(_REPEATED, case, case.strategy_scope, observed, observed + ONE)
+    number = standing.executions
+    result = at_most(_REPEATED, case, case.strategy_scope, whole(number), whole(number + 1))
     if type(result) is CheckResult and result.reason is _REPEATED.reason:
         result.message += "; an operator may resume it"
     return result

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from trade_engine.domain.decision import CheckResult, Reason
+from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.risk.case import Case
 
 
-def check_books(case: Case) -> CheckResult | None:
+def check_books(case: Case) -> Told | None:
     """The firm's portfolio service must have told, not long ago, what the account holds.
 
     Where none is configured there is nothing to judge; an order that lets nothing grow needs none.
@@ -14,8 +14,14 @@ def check_books(case: Case) -> CheckResult | None:
     fault = case.inputs.books_fault
     if fault is None or not case.grows:
         return None
-    result = CheckResult("books", not fault, case.account_scope, "portfolio")
-    if fault:
-        result.reason = Reason.PORTFOLIO_UNKNOWN
-        result.message = f"what the account holds is unknown to the firm's books: {fault}"
-    return result
+    scope = case.account_scope
+    if not fault:
+        return "books", scope, "portfolio", "", None, None, None
+    return CheckResult(
+        "books",
+        passed=False,
+        scope=scope,
+        unit="portfolio",
+        reason=Reason.PORTFOLIO_UNKNOWN,
+        message=f"what the account holds is unknown to the firm's books: {fault}",
+    )

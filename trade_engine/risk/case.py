@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 
-from trade_engine.domain.decision import CheckResult, Reason, Told
+from trade_engine.domain.decision import CheckResult, Reason, Sizing, Told
 from trade_engine.domain.limits import SLIPPAGE, Limit, LimitSpec
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import OrderPolicy
@@ -20,25 +20,30 @@ BUY, WAITS = Side.BUY, OrderPolicy.LIMIT
 """Looked up once: to name a member by its class takes longer than to compare two numbers."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Case:
     """One signal under judgment.
 
-    view, standing, limits and currency are those of the inputs, at hand. The scopes are those that
-    verdicts name. slippage is what is asked for, quote_fault what makes the quote no price. sized
-    is None when no price or equity is known to size by. more_buy and more_sell are what the order
-    adds to what works on its side; both are 0 unless has_order, and so is all that follows.
-    unit_value is what one unit is worth. long_value is what the account holds in the symbol if
-    every working buy fills and no sell does, short_value the same with its sign turned if every
-    working sell fills, order_value what the order adds to one of them, in money. value_before and
-    value_after are the worst that the account may come to hold there, without the order and with
-    it. An order reduces if it closes for its strategy and lets nothing grow for the account: what
-    is there to stop risk from growing lets it pass.
+    view, limits and currency are those of the inputs, at hand. The scopes are those that verdicts
+    name. slippage is what is asked for, quote_fault what makes the quote no price. capital is the
+    equity where it is known and positive. sized is None when no price or equity is known to size
+    by.
+
+    What follows is of the order. Without one sizing is None, what it adds is 0, and the numbers
+    that have no default are not there; standing is None in old decisions as well. more_buy and
+    more_sell are what the order adds to what works on its side. value_before and value_after are
+    the worst that the account may come to hold in the symbol, in money, without the order and with
+    it; gross_* are the same over all symbols, asset_* over those of the same asset. An order
+    reduces if it closes for its strategy and lets nothing grow for the account: what is there to
+    stop risk from growing lets it pass. whole_quantity and whole_notional are all of the order,
+    what a replaced one has filled included, at its worst price. unit_value is what one unit is
+    worth. long_value is what the account holds if every working buy fills and no sell does,
+    short_value the same with its sign turned if every working sell fills, order_value what the
+    order adds to one of them, in money.
     """
 
     inputs: Inputs
     view: View
-    standing: Standing | None
     limits: dict[str, Limit]
     currency: str
     symbol_scope: str
@@ -47,18 +52,26 @@ class Case:
     asset_scope: str
     asset_class_scope: str
     slippage: Decimal
+    capital: Decimal | None
     quote_fault: str | None = None
     sized: Sized | None = None
-    has_order: bool = False
+    sizing: Sizing | None = None
+    standing: Standing | None = None
     more_buy: Decimal = ZERO
     more_sell: Decimal = ZERO
-    unit_value: Decimal = ZERO
-    long_value: Decimal = ZERO
-    short_value: Decimal = ZERO
-    order_value: Decimal = ZERO
     value_before: Decimal = ZERO
     value_after: Decimal = ZERO
     reduces: bool = False
+    whole_quantity: Decimal = field(init=False)
+    whole_notional: Decimal = field(init=False)
+    unit_value: Decimal = field(init=False)
+    long_value: Decimal = field(init=False)
+    short_value: Decimal = field(init=False)
+    order_value: Decimal = field(init=False)
+    gross_before: Decimal = field(init=False)
+    gross_after: Decimal = field(init=False)
+    asset_before: Decimal = field(init=False)
+    asset_after: Decimal = field(init=False)
 
     @property
     def closes(self) -> bool:
@@ -84,10 +97,10 @@ def open_case(inputs: Inputs) -> Case:
     of_symbol, of_strategy, of_account, of_asset, of_class = _scopes(
         signal.symbol, signal.strategy_id, signal.account_id, asset, asset_class
     )
+    equity, slippage = view.equity, signal.max_slippage_bps
     case = Case(
         inputs,
         view,
-        view.standing,
         inputs.limits,
         inputs.currency,
         of_symbol,
@@ -95,13 +108,16 @@ def open_case(inputs: Inputs) -> Case:
         of_account,
         of_asset,
         of_class,
-        _slippage_asked(inputs),
+        _engines_slippage(inputs) if slippage is None else slippage,
+        equity if equity is not None and equity > ZERO else None,
     )
-    reference = None
-    if quote is not None:
+    if quote is None:
+        return case
+    reference = quote.reference
+    if reference is None:
         case.quote_fault = quote.fault()
-        reference = quote.reference
-    if instrument is None or reference is None or case.quote_fault is not None:
+        return case
+    if instrument is None:
         return case
     multiplier, fx_rate = instrument.multiplier, None
     if inputs.exchange is not None:
@@ -110,24 +126,30 @@ def open_case(inputs: Inputs) -> Case:
             return case
         fx_rate = rate.worst
         multiplier *= fx_rate
-    slippage = ZERO if instrument.order_policy is WAITS else case.slippage
-    sized = size(signal, view, instrument, reference, slippage, multiplier)
+    bound = ZERO if instrument.order_policy is WAITS else case.slippage
+    sized = size(signal, view, instrument, reference, bound, multiplier)
     if sized is None:
         return case
-    case.sized = sized
+    case.sized, sizing = sized, sized.sizing
     if fx_rate is not None:
-        sized.sizing.currency, sized.sizing.fx_rate = instrument.currency, fx_rate
-    quantity = sized.sizing.order_quantity
-    if quantity:
-        if sized.replaces is not None:  # until the broker answers, it may work on either terms
-            quantity = max(quantity - sized.replaces.leaves_qty, ZERO)
-        _weigh(case, quantity, reference * multiplier)
+        sizing.currency, sizing.fx_rate = instrument.currency, fx_rate
+    if sizing.order_quantity:
+        _weigh(case, sized, reference * multiplier)
     return case
 
 
-def _weigh(case: Case, quantity: Decimal, unit: Decimal) -> None:
+def _weigh(case: Case, sized: Sized, unit: Decimal) -> None:
     """Work out what the order may do to the worst case; once, for all checks."""
-    view = case.view
+    view, sizing, replaces = case.view, sized.sizing, sized.replaces
+    quantity, notional = sizing.order_quantity, sizing.order_notional
+    case.sizing, case.standing, case.unit_value = sizing, view.standing, unit
+    if replaces is None:
+        case.whole_quantity, case.whole_notional = quantity, notional
+    else:
+        case.whole_quantity = sized.whole_quantity
+        case.whole_notional = notional + sized.filled_notional
+        # until the broker answers, it may work on either terms
+        quantity = max(quantity - replaces.leaves_qty, ZERO)
     held = view.symbol_quantity
     long_value = (held + view.symbol_working_buy) * unit
     short_value = (view.symbol_working_sell - held) * unit
@@ -137,11 +159,15 @@ def _weigh(case: Case, quantity: Decimal, unit: Decimal) -> None:
         case.more_buy, after, other = quantity, long_value + order_value, short_value
     else:
         case.more_sell, after, other = quantity, short_value + order_value, long_value
-    case.has_order = True
-    case.unit_value = unit
+    after = after if after >= other else other
     case.long_value, case.short_value, case.order_value = long_value, short_value, order_value
-    case.value_before, case.value_after = before, after if after >= other else other
-    case.reduces = case.value_after <= before and case.closes
+    case.value_before, case.value_after = before, after
+    gross = view.other_gross
+    case.gross_before, case.gross_after = gross + before, gross + after
+    if view.standing is not None:
+        gross = view.standing.asset_gross
+        case.asset_before, case.asset_after = gross + before, gross + after
+    case.reduces = after <= before and case.closes
 
 
 @lru_cache(maxsize=4096)
@@ -158,11 +184,8 @@ def _scopes(
     )
 
 
-def _slippage_asked(inputs: Inputs) -> Decimal:
-    """The strategy's bound on slippage; where it set none, the engine's; 0 if neither."""
-    asked = inputs.signal.max_slippage_bps
-    if asked is not None:
-        return asked
+def _engines_slippage(inputs: Inputs) -> Decimal:
+    """The engine's bound on slippage, which holds where the strategy set none; 0 if neither."""
     limit = inputs.limits.get(SLIPPAGE.name)
     return limit.value if limit else ZERO
 
@@ -201,15 +224,23 @@ def at_most(
 
     A limit that nobody set refuses: unset never means unlimited (FIA 2024, 1.1).
     """
-    unit = ceiling.unit or case.currency
     try:
         limit = case.limits[ceiling.limit_name]
     except KeyError:
-        return not_set(ceiling.name, ceiling.limit_name, scope, unit)
+        return not_set(ceiling.name, ceiling.limit_name, scope, ceiling.unit or case.currency)
     if projected <= limit.value or (
         ceiling.may_shrink and (case.reduces or (observed is not None and projected <= observed))
     ):
-        return ceiling.name, scope, unit, limit.source, limit.number, observed, projected
+        return (
+            ceiling.name,
+            scope,
+            ceiling.unit or case.currency,
+            limit.source,
+            limit.number,
+            observed,
+            projected,
+        )
+    unit = ceiling.unit or case.currency
     return CheckResult(
         ceiling.name,
         False,
@@ -232,21 +263,21 @@ def at_most_of_equity(
 
     Where equity is not known or not positive, nothing else passes: 0 times anything is 0.
     """
-    unit, equity, most = case.currency, case.view.equity, None
+    unit, capital, most = case.currency, case.capital, None
     try:
         limit = case.limits[ceiling.limit_name]
     except KeyError:
         return not_set(ceiling.name, ceiling.limit_name, scope, unit)
     number = limit.number
-    if number is not None and equity is not None and equity > ZERO:
-        most = number * equity
+    if number is not None and capital is not None:
+        most = number * capital
         if projected <= most:
             return ceiling.name, scope, unit, limit.source, most, observed, projected
     if number is None or case.reduces or projected <= observed:
         return ceiling.name, scope, unit, limit.source, most, observed, projected
     name, spec = ceiling.name, ceiling.spec
     result = CheckResult(name, False, scope, unit, None, most, observed, projected, limit.source)
-    if equity is None or most is None:
+    if capital is None or most is None:
         result.reason = Reason.EQUITY_UNKNOWN
         result.message = (
             f"{spec.meaning} is held to {spec.name}, and equity is not known or not positive"
@@ -255,7 +286,7 @@ def at_most_of_equity(
     result.reason = ceiling.reason
     result.message = (
         f"{spec.meaning}: {text(projected)} {unit} is more than {spec.name} allows, "
-        f"{text(limit.value)} times {text(equity)} {unit} for {scope} ({limit.source})"
+        f"{text(limit.value)} times {text(capital)} {unit} for {scope} ({limit.source})"
     )
     return result
 

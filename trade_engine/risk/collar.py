@@ -8,6 +8,7 @@ from trade_engine.domain.money import ONE_BPS, text
 from trade_engine.risk.case import Case, Ceiling, at_most, not_set
 
 _SLIPPAGE = Ceiling("slippage", SLIPPAGE, Reason.SLIPPAGE_LIMIT)
+_PRICE_BAND = PRICE_BAND.name
 
 
 def check_slippage(case: Case) -> Told:
@@ -18,10 +19,8 @@ def check_slippage(case: Case) -> Told:
     """
     asked = case.slippage
     result = at_most(_SLIPPAGE, case, case.symbol_scope, None, asked)
-    if type(result) is CheckResult or case.sized is None or not case.has_order:
-        return result
-    sizing = case.sized.sizing
-    if sizing.limit_price:
+    sizing = case.sizing
+    if sizing is None or sizing.limit_price or type(result) is CheckResult:
         return result
     refused = in_full(*result)
     refused.passed, refused.reason = False, _SLIPPAGE.reason
@@ -41,17 +40,18 @@ def check_price_collar(case: Case) -> Told | None:
     quote itself is wrong. The earlier quote is a sane one of about a minute ago.
     Source: RTS 6 Art. 15(1)(a) ("over a specified period"), FIA 2024 1.3. Unit: a price.
     """
-    sized, scope = case.sized, case.symbol_scope
-    if case.standing is None or sized is None or not case.has_order:
+    sizing, scope = case.sizing, case.symbol_scope
+    if case.standing is None or sizing is None:
         return None
-    limit = case.limits.get(PRICE_BAND.name)
-    if limit is None:
-        return not_set("price_collar", PRICE_BAND.name, scope, "price")
-    price = sized.sizing.limit_price
+    try:
+        limit = case.limits[_PRICE_BAND]
+    except KeyError:
+        return not_set("price_collar", _PRICE_BAND, scope, "price")
+    price = sizing.limit_price
     if limit.number is None or not price:  # waived; without a price, slippage refuses
         return "price_collar", scope, "price", "", None, None, None
     earlier = case.inputs.earlier
-    reference = None if earlier is None or earlier.fault() else earlier.reference
+    reference = None if earlier is None else earlier.reference
     if earlier is None or reference is None:
         return CheckResult(
             "price_collar",
@@ -75,6 +75,6 @@ def check_price_collar(case: Case) -> Told | None:
         projected=off,
         source=limit.source,
         message=f"the limit price {text(price)} is {text(off)} away from {text(reference)}, the "
-        f"earlier quote of {earlier.source}: more than {PRICE_BAND.name} allows, "
+        f"earlier quote of {earlier.source}: more than {_PRICE_BAND} allows, "
         f"{text(limit.value)} bps for {scope} ({limit.source})",
     )

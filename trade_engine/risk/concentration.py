@@ -33,7 +33,7 @@ def check_symbol_position(case: Case) -> Told | None:
 
     Source: FIA 2024 1.2 (maximum intraday position counts working orders).
     """
-    if not case.has_order:
+    if case.sizing is None:
         return None
     return at_most(_SYMBOL_POSITION, case, case.symbol_scope, case.value_before, case.value_after)
 
@@ -43,17 +43,9 @@ def check_asset_exposure(case: Case) -> Told | None:
 
     Source: SEC 15c3-5 (c)(1)(i) (finer by security), RTS 6 Art. 15(5). Unit: account's currency.
     """
-    standing = case.standing
-    if standing is None or not case.has_order:
+    if case.standing is None:
         return None
-    elsewhere = standing.asset_gross
-    return at_most(
-        _ASSET_EXPOSURE,
-        case,
-        case.asset_scope,
-        elsewhere + case.value_before,
-        elsewhere + case.value_after,
-    )
+    return at_most(_ASSET_EXPOSURE, case, case.asset_scope, case.asset_before, case.asset_after)
 
 
 def check_asset_concentration(case: Case) -> Told | None:
@@ -64,16 +56,10 @@ def check_asset_concentration(case: Case) -> Told | None:
     Source: RTS 6 Art. 15(4) (limits by capital). Unit: account's currency, so that nothing is
     divided.
     """
-    standing = case.standing
-    if standing is None or not case.has_order:
+    if case.standing is None:
         return None
-    elsewhere = standing.asset_gross
     return at_most_of_equity(
-        _ASSET_CONCENTRATION,
-        case,
-        case.asset_scope,
-        elsewhere + case.value_before,
-        elsewhere + case.value_after,
+        _ASSET_CONCENTRATION, case, case.asset_scope, case.asset_before, case.asset_after
     )
 
 
@@ -83,7 +69,7 @@ def check_asset_class_exposure(case: Case) -> Told | None:
     Source: SEC 15c3-5 (c)(1)(i) (finer by sector), FIA 2024 4.2. Unit: account's currency.
     """
     standing = case.standing
-    if standing is None or not case.has_order:
+    if standing is None:
         return None
     elsewhere = standing.class_gross
     return at_most(

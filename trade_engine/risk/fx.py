@@ -50,14 +50,14 @@ class Exchange:
         if quote is None:
             return NoRate(Reason.FX_QUOTE_MISSING, f"no quote of {pair.symbol} is known")
         told = f"the quote of {quote.symbol} from {quote.source}"
-        reference = reference_of(quote)
+        reference = quote.reference
         if reference is None:
             return NoRate(Reason.FX_QUOTE_INVALID, f"{told} is unusable: {quote.fault()}")
         age_ms = ZERO if now_ns is None else quote_age_ms(quote, now_ns)
         if age_ms > pair.age_ms_max:
             why = f"{told} is {text(age_ms)} ms from now, at most {text(pair.age_ms_max)} are taken"
             return NoRate(Reason.FX_QUOTE_STALE, why)
-        before = None if earlier is None else reference_of(earlier)
+        before = None if earlier is None else earlier.reference
         if before is None:
             return NoRate(Reason.FX_QUOTE_INVALID, f"{told} has no sane earlier one to be held to")
         if abs(reference - before) > before * pair.band_bps_max * ONE_BPS:
@@ -87,8 +87,3 @@ class Exchange:
             Quote.from_json(quote) if quote else None,
             Quote.from_json(earlier) if earlier else None,
         )
-
-
-def reference_of(quote: Quote) -> Decimal | None:
-    """The price of a quote that is sane."""
-    return None if quote.fault() else quote.reference

@@ -15,16 +15,9 @@ _BUYING_POWER = Ceiling("buying_power", BORROWING, Reason.BUYING_POWER, may_shri
 
 def check_gross_exposure(case: Case) -> Told | None:
     """Worst-case value over all symbols of the account (SEC 15c3-5 (c)(1)(i))."""
-    if not case.has_order:
+    if case.sizing is None:
         return None
-    elsewhere = case.view.other_gross
-    return at_most(
-        _GROSS,
-        case,
-        case.account_scope,
-        elsewhere + case.value_before,
-        elsewhere + case.value_after,
-    )
+    return at_most(_GROSS, case, case.account_scope, case.gross_before, case.gross_after)
 
 
 def check_net_exposure(case: Case) -> Told | None:
@@ -37,7 +30,7 @@ def check_net_exposure(case: Case) -> Told | None:
     Source: SEC 15c3-5 (c)(1)(i), RTS 6 Art. 17(4). Unit: account's currency.
     """
     standing = case.standing
-    if standing is None or not case.has_order:
+    if standing is None:
         return None
     longest = standing.net_long + case.long_value
     shortest = standing.net_short + case.short_value
@@ -57,15 +50,10 @@ def check_leverage(case: Case) -> Told | None:
 
     Source: RTS 6 Art. 15(4), SEC 15c3-5 (c)(1)(i). Unit: account's currency.
     """
-    if case.standing is None or not case.has_order:
+    if case.standing is None:
         return None
-    elsewhere = case.view.other_gross
     return at_most_of_equity(
-        _LEVERAGE,
-        case,
-        case.account_scope,
-        elsewhere + case.value_before,
-        elsewhere + case.value_after,
+        _LEVERAGE, case, case.account_scope, case.gross_before, case.gross_after
     )
 
 
@@ -80,17 +68,19 @@ def check_buying_power(case: Case) -> Told | None:
     Source: SEC 15c3-5 (c)(1)(i). Unit: account's currency.
     """
     standing, view = case.standing, case.view
-    if standing is None or not case.has_order:
+    if standing is None:
         return None
     unit, short, buys = case.unit_value, -view.symbol_quantity, view.symbol_working_buy
     elsewhere = standing.funds - standing.cash
-    observed = elsewhere + (buys if buys >= short else short) * unit
-    buys += case.more_buy
-    projected = elsewhere + (buys if buys >= short else short) * unit
-    return at_most(
-        _BUYING_POWER,
-        case,
-        case.account_scope,
-        observed if observed > ZERO else ZERO,
-        projected if projected > ZERO else ZERO,
-    )
+    if buys >= short:
+        observed = elsewhere + buys * unit
+        projected = observed + case.order_value if case.more_buy else observed
+    else:
+        observed = elsewhere + short * unit
+        buys += case.more_buy
+        projected = elsewhere + buys * unit if buys > short else observed
+    if projected <= ZERO:  # as most are, and then what stands now is no more
+        observed = projected = ZERO
+    elif observed < ZERO:
+        observed = ZERO
+    return at_most(_BUYING_POWER, case, case.account_scope, observed, projected)

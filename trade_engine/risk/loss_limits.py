@@ -40,24 +40,26 @@ _DRAWDOWN = Ceiling("drawdown", DRAWDOWN, Reason.DRAWDOWN_LIMIT)
 def check_daily_loss(case: Case) -> Told | None:
     """The day's loss, realized and unrealized, at most daily_loss_max (FIA 2024, 4.2)."""
     worth = case.view.worth
-    return _check(case, _DAILY_LOSS, None if worth is None else worth.start_equity)
+    if worth is None or case.sizing is None:
+        return None
+    return _lost(_DAILY_LOSS, case, worth.start_equity)
 
 
 def check_drawdown(case: Case) -> Told | None:
     """The loss since the account's peak, at most drawdown_max."""
     worth = case.view.worth
-    return _check(case, _DRAWDOWN, None if worth is None else worth.peak_equity)
+    if worth is None or case.sizing is None:
+        return None
+    return _lost(_DRAWDOWN, case, worth.peak_equity)
 
 
-def _check(case: Case, ceiling: Ceiling, reference: Decimal | None) -> Told | None:
+def _lost(ceiling: Ceiling, case: Case, reference: Decimal | None) -> Told | None:
     """Hold the loss from a reference to a limit; an order that lets nothing grow passes.
 
     A decision from before accounts had days holds no worth, and was not judged by it.
     """
-    view, scope = case.view, case.account_scope
-    if view.worth is None or not case.has_order:
-        return None
-    if reference is None or view.equity is None:
+    equity, scope = case.view.equity, case.account_scope
+    if reference is None or equity is None:
         if not case.grows:
             return None
         what = "equity now" if reference is not None else "equity at the start of the day"
@@ -69,8 +71,8 @@ def _check(case: Case, ceiling: Ceiling, reference: Decimal | None) -> Told | No
             reason=Reason.EQUITY_UNKNOWN,
             message=f"{ceiling.spec.meaning} is unknown: the account's {what} is not known",
         )
-    loss = reference - view.equity
-    result = at_most(ceiling, case, scope, None, loss if loss > ZERO else ZERO)
+    loss = reference - equity if reference > equity else ZERO
+    result = at_most(ceiling, case, scope, None, loss)
     if type(result) is CheckResult and result.reason is ceiling.reason and not case.grows:
         result.passed, result.reason, result.message = True, None, ""
     return result
@@ -160,10 +162,8 @@ class Marks:
         known = self._known.get(symbol)
         if known is None:
             known = self._known[symbol] = _Known(paid)
-        if quote is None or quote.fault() is not None:
-            return known.mark
-        price = quote.reference
-        if price is None:
+        price = None if quote is None else quote.reference
+        if quote is None or price is None:
             return known.mark
         band = band_bps * ONE_BPS
         if known.mark is not None and _within(price, known.mark, band):

@@ -27,15 +27,15 @@ def check_quote(case: Case) -> Told:
             reason=Reason.QUOTE_MISSING,
             message=f"no quote of {inputs.signal.symbol} is known",
         )
-    fault = case.quote_fault
-    if fault is not None:
+    if case.quote_fault is not None:
         return CheckResult(
             "quote",
             passed=False,
             scope=scope,
             unit="ms",
             reason=Reason.QUOTE_INVALID,
-            message=f"the quote of {quote.symbol} from {quote.source} is unusable: {fault}",
+            message=f"the quote of {quote.symbol} from {quote.source} is unusable: "
+            f"{case.quote_fault}",
         )
     return at_most(_QUOTE_AGE, case, scope, None, quote_age_ms(quote, inputs.now_ns))
 
@@ -64,10 +64,14 @@ def check_equity(case: Case) -> Told | None:
     """A target given as a fraction of equity needs an equity that is known and positive."""
     if case.inputs.signal.exposure_unit is _NOTIONAL:
         return None
-    equity = case.view.equity
-    known = equity is not None and equity > 0
-    result = CheckResult("equity", known, case.account_scope, case.currency, observed=equity)
-    if not known:
-        result.reason = Reason.EQUITY_UNKNOWN
-        result.message = "equity is not known or not positive, so a fraction of it means nothing"
-    return result
+    if case.capital is not None:
+        return "equity", case.account_scope, case.currency, "", None, case.capital, None
+    return CheckResult(
+        "equity",
+        passed=False,
+        scope=case.account_scope,
+        unit=case.currency,
+        reason=Reason.EQUITY_UNKNOWN,
+        observed=case.view.equity,
+        message="equity is not known or not positive, so a fraction of it means nothing",
+    )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import ORDER_NOTIONAL, ORDER_QUANTITY
 from trade_engine.domain.money import ZERO, text
 from trade_engine.risk.case import Case, Ceiling, at_most
-from trade_engine.risk.sizing import Sized
 
 _QUANTITY = Ceiling("order_quantity", ORDER_QUANTITY, Reason.ORDER_QUANTITY_LIMIT)
 _NOTIONAL = Ceiling("order_notional", ORDER_NOTIONAL, Reason.ORDER_NOTIONAL_LIMIT)
@@ -25,22 +22,21 @@ def check_short_sale(case: Case) -> Told | None:
         return None
     observed = view.symbol_quantity - view.symbol_working_sell
     projected = observed - case.more_sell
-    result = CheckResult(
+    scope = case.symbol_scope
+    if projected >= ZERO:
+        return "short_sale", scope, "units", "", ZERO, observed, projected
+    return CheckResult(
         "short_sale",
-        projected >= 0,
-        case.symbol_scope,
-        "units",
+        passed=False,
+        scope=scope,
+        unit="units",
+        reason=Reason.NOT_SHORTABLE,
         limit=ZERO,
         observed=observed,
         projected=projected,
+        message=f"{instrument.symbol} may not be sold short: selling {text(case.more_sell)} with "
+        f"{text(observed)} left to sell would leave {text(projected)}",
     )
-    if projected < 0:
-        result.reason = Reason.NOT_SHORTABLE
-        result.message = (
-            f"{instrument.symbol} may not be sold short: selling {text(case.more_sell)} with "
-            f"{text(observed)} left to sell would leave {text(projected)}"
-        )
-    return result
 
 
 def check_opposite_order(case: Case) -> Told | None:
@@ -50,7 +46,7 @@ def check_opposite_order(case: Case) -> Told | None:
     Source: SEC 15c3-5 (c)(2)(i), FINRA 5210. Unit: none.
     """
     standing = case.standing
-    if standing is None or not case.has_order:
+    if standing is None:
         return None
     opposite, scope = standing.opposite_order_id, case.strategy_scope
     if not opposite:
@@ -68,12 +64,12 @@ def check_opposite_order(case: Case) -> Told | None:
 
 def check_order_quantity(case: Case) -> Told | None:
     """Units of one order, at most order_quantity_max (RTS 6 Art. 15(1)(c), FIA 2024 1.1)."""
-    if case.sized is None or not case.has_order:
+    if case.sizing is None:
         return None
-    quantity = case.sized.whole_quantity
+    quantity = case.whole_quantity
     result = at_most(_QUANTITY, case, case.symbol_scope, None, quantity)
     if type(result) is CheckResult and result.limit is not None and case.closes:
-        most = result.limit * _whole_notional(case.sized)
+        most = result.limit * case.whole_notional
         steps = most // quantity
         result.message += _in_steps(text(steps))
     return result
@@ -85,7 +81,9 @@ def check_order_notional(case: Case) -> Told | None:
     A limit refuses and never resizes, not even what closes: a refusal of that says how to close
     in steps.
     """
-    result = check_order_notional_first(case)
+    if case.sizing is None:
+        return None
+    result = at_most(_NOTIONAL, case, case.symbol_scope, None, case.whole_notional)
     if type(result) is CheckResult and result.limit is not None and case.closes:
         result.message += _in_steps(text(result.limit))
     return result
@@ -93,16 +91,9 @@ def check_order_notional(case: Case) -> Told | None:
 
 def check_order_notional_first(case: Case) -> Told | None:
     """The same as it was first told: it did not say how to close in steps."""
-    if case.sized is None or not case.has_order:
+    if case.sizing is None:
         return None
-    return at_most(_NOTIONAL, case, case.symbol_scope, None, _whole_notional(case.sized))
-
-
-def _whole_notional(sized: Sized) -> Decimal:
-    """All of the order at its worst price, what a replaced one has filled included."""
-    if sized.replaces is None:
-        return sized.sizing.order_notional
-    return sized.sizing.order_notional + sized.filled_notional
+    return at_most(_NOTIONAL, case, case.symbol_scope, None, case.whole_notional)
 
 
 def _in_steps(most: str) -> str:

@@ -210,7 +210,7 @@ TIME_IN_FORCE = {
 def _approval(order: Order, sizing: Sizing) -> str:
     capped = f", capped by {sizing.capped_by}" if sizing.capped_by else ""
     quantity, price = text(order.order_qty), text(sizing.limit_price)
-    return f"{order.side} {quantity} {order.symbol} at {price} or better{capped}{_rate(sizing)}"
+    return f"{order.side!s} {quantity} {order.symbol} at {price} or better{capped}{_rate(sizing)}"
 
 
 def _rate(sizing: Sizing) -> str:
@@ -252,7 +252,7 @@ def _only_reduces(case: Case, scope: Scope) -> bool:
     if case.sized is None:
         return False
     own = scope.kind is ScopeKind.STRATEGY
-    return not case.has_order or (case.closes and (own or not case.grows))
+    return case.sizing is None or (case.closes and (own or not case.grows))
 
 
 # ---- what the signal names, and when --------------------------------------------------------

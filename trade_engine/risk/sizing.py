@@ -17,7 +17,7 @@ from decimal import Decimal
 
 from trade_engine.domain.decision import Reason, Sizing
 from trade_engine.domain.market import Instrument
-from trade_engine.domain.money import ZERO, round_down
+from trade_engine.domain.money import ZERO
 from trade_engine.domain.signal import ExposureUnit, Side, Signal
 from trade_engine.risk.price import limit_price, worst_unit_value
 from trade_engine.risk.standing import Replaceable
@@ -75,26 +75,24 @@ def size(
     wanted = target_notional(signal, view.equity)
     if wanted is None:
         return None
-    side, lot = signal.side, instrument.lot
+    side, lot, held, standing = signal.side, instrument.lot, view.quantity, view.standing
     target = wanted // (reference * multiplier * lot) * lot
     working = view.working_buy - view.working_sell
-    replaces = view.standing.replaceable if view.standing is not None else None
-    stays = working if replaces is None else working - replaces.leaves_qty * side.sign
-    change = round_down(target - view.quantity - stays, lot)
+    missing = target - held - working
+    replaces = None if standing is None else standing.replaceable
+    if replaces is not None:
+        missing += replaces.leaves_qty * side.sign
+    change = missing // lot * lot
     limit = limit_price(side, reference, slippage_bps, instrument.tick)
     unit = worst_unit_value(limit, reference, multiplier)
 
-    quantity, capped_by = abs(change), ""
-    no_action = _no_action(side, change)
-    if no_action is None and signal.max_notional is not None:
-        most = signal.max_notional // (unit * lot) * lot
-        if quantity > most:
-            quantity, capped_by = most, "max_notional"
-            no_action = None if quantity else BELOW_LOT
-    if no_action is not None:
-        quantity = ZERO
+    no_action, capped_by, most = _no_action(side, change), "", signal.max_notional
+    quantity = abs(change) if no_action is None else ZERO
     notional = quantity * unit
-    held = view.quantity
+    if no_action is None and most is not None and notional > most:
+        quantity, capped_by = most // (unit * lot) * lot, "max_notional"
+        notional = quantity * unit
+        no_action = None if quantity else BELOW_LOT
     sizing = Sizing(reference, held, working, target, quantity, limit, notional, capped_by)
     if replaces is None or no_action is BELOW_LOT:
         return Sized(sizing, no_action)

@@ -1065,7 +1065,9 @@ class LimitRaise(_message.Message):
     level_id: _builtins.str
     """Of which account, strategy, asset class, symbol or both; empty for "default"."""
     limit: _builtins.str
-    """The limit meanwhile, a decimal in the unit of its name."""
+    """The limit meanwhile, a decimal in the unit of its name; a rate in words, such as
+    "100 per 1000 ms, burst 200".
+    """
     regular_limit: _builtins.str
     """What the level sets otherwise."""
     operator: _builtins.str

@@ -14,12 +14,12 @@ from trade_engine.config.instruments import FX_KEYS, INSTRUMENT_KEYS
 from trade_engine.config.limits import (
     ACCOUNT_KEYS,
     LIMIT_KEYS,
-    RATE_KEYS,
     STRATEGY_KEYS,
     WAIVER,
     WAIVER_KEY,
 )
 from trade_engine.config.raises import RAISE_KEYS
+from trade_engine.config.rates import RATE_KEYS
 from trade_engine.config.toml_file import Key
 from trade_engine.domain.limits import RATES, Level
 

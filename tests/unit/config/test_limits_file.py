@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from trade_engine.config import ConfigFaults, load_rulebook
-from trade_engine.config.limits import LIMIT_KEYS, RATE_KEYS
+from trade_engine.config.limits import LIMIT_KEYS
+from trade_engine.config.rates import RATE_KEYS
 from trade_engine.domain.limits import (
     GROSS_EXPOSURE,
     NUMERIC_LIMITS,
@@ -169,6 +170,14 @@ def test_routes_send_a_symbol_or_an_asset_class_to_another_broker(tmp_path: Path
         "accounts.main.routes.asset_class.equity": "prime",
         "accounts.main.routes.symbol.AAPL": "street",
     }
+
+
+def test_lists_are_told_in_differences(tmp_path: Path) -> None:
+    strategy = '[strategies.m]\nsymbols = ["AAPL", "MSFT"]\n'
+    told = differences(load(tmp_path, ACCOUNT), load(tmp_path, ACCOUNT + strategy))
+    assert ("strategies.m.symbols", "", "AAPL, MSFT") in [
+        (each.path, each.before, each.after) for each in told
+    ]
 
 
 @pytest.mark.parametrize(

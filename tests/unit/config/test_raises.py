@@ -10,7 +10,7 @@ import pytest
 from trade_engine.config import ConfigFaults, load_rulebook
 from trade_engine.config.raises import RAISE_DAYS_MAX, WORDS_MAX
 from trade_engine.config.rulebook_writer import write_limits
-from trade_engine.domain.limits import Level, Raise
+from trade_engine.domain.limits import Level, Raise, Rate
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.rulebook_difference import differences
 
@@ -26,8 +26,10 @@ broker = "paper"
 order_notional_max = 1000
 confidence_min = 0.5
 acknowledged_unlimited = ["leverage_max"]
+strategy_signal_rate = { count = 20, per_ms = 1000, burst = 40 }
 [limits.account.second]
 gross_exposure_max = 5000
+acknowledged_unlimited = ["account_signal_rate"]
 [limits.symbol.AAPL]
 slippage_bps_max = 20
 """
@@ -78,6 +80,21 @@ def test_a_raise_is_read_exactly(tmp_path: Path) -> None:
     )
 
 
+RATE = {"limit": '"strategy_signal_rate"', "value": "{ count = 50, per_ms = 1000, burst = 99 }"}
+
+
+def test_a_raise_of_a_rate_is_read_as_its_level_writes_rates(tmp_path: Path) -> None:
+    plain, raised = load(tmp_path, HEAD), load(tmp_path, HEAD + a_raise("fast", **RATE))
+
+    [found] = raised.limits.raises
+    assert found.value == Rate(50, 1_000_000_000, 99, "")
+    assert Rulebook.from_json(raised.to_json()) == raised
+    again = load(tmp_path, write_limits(raised))
+    assert (again.version, again.limits.raises) == (raised.version, raised.limits.raises)
+    [told] = differences(plain, raised)
+    assert told.after.startswith("limits.strategy_signal_rate is 50 per 1000 ms, burst 99 from ")
+
+
 def test_a_raise_is_part_of_the_version_and_survives_journal_and_file(tmp_path: Path) -> None:
     of_symbol = a_raise("b", limit='"slippage_bps_max"', level='"symbol"', id='"AAPL"', value="30")
     of_account = a_raise(
@@ -105,7 +122,22 @@ def test_a_raise_is_part_of_the_version_and_survives_journal_and_file(tmp_path: 
     ("changes", "key", "words"),
     [
         ({"limit": '"order_notional"'}, "limit", "did you mean order_notional_max?"),
-        ({"limit": '"strategy_signal_rate"'}, "limit", "a limit that is a number"),
+        ({"limit": '"strategy_signal_rate"'}, "value", "a table"),
+        (RATE | {"value": "{ count = 0, per_ms = 1000, burst = 40 }"}, "value.count", "from 1 to"),
+        (RATE | {"value": "{ count = 50, per_ms = 1000 }"}, "value.burst", "a whole number"),
+        (
+            RATE | {"value": "{ count = 20, per_ms = 1000, burst = 40 }"},
+            "value",
+            "looser than what [limits] sets, 20 per 1000 ms, burst 40: a raise only loosens",
+        ),
+        (RATE | {"value": "{ count = 50, per_ms = 1000, burst = 39 }"}, "value", "only loosens"),
+        (RATE | {"value": "{ count = 19, per_ms = 1000, burst = 50 }"}, "value", "only loosens"),
+        (
+            RATE | {"level": '"account"', "id": '"second"', "limit": '"account_signal_rate"'},
+            "limit",
+            "not a waived one",
+        ),
+        ({"value": "{ count = 50, per_ms = 1000, burst = 99 }"}, "value", "an amount of money"),
         ({"limit": '"leverage_max"'}, "limit", "not a waived one"),
         ({"limit": '"turnover_day_max"'}, "limit", "a limit that [limits] sets"),
         ({"level": '"sector"'}, "level", "one of default, account, strategy"),
@@ -115,7 +147,7 @@ def test_a_raise_is_part_of_the_version_and_survives_journal_and_file(tmp_path: 
             "a limit that [limits.symbol.APPL] sets; did you mean AAPL?",
         ),
         ({"value": "1000"}, "value", "looser than what [limits] sets, 1000"),
-        ({"value": '"much"'}, "value", "a number that the limit may have"),
+        ({"value": '"much"'}, "value", "a number"),
         (
             {"limit": '"confidence_min"', "value": "0.6"},
             "value",
@@ -148,7 +180,11 @@ def test_a_raise_that_cannot_be(
     text = HEAD + a_raise(**changes)
     [fault] = faults(tmp_path, text)
     lines = text.splitlines()
-    written = [number for number, line in enumerate(lines, 1) if line.startswith(f"{key} = ")]
+    written = [
+        number
+        for number, line in enumerate(lines, 1)
+        if line.startswith(f"{key.split('.', maxsplit=1)[0]} = ")
+    ]
     line = written[-1] if written else lines.index("[raises.quarter-end]") + 1
     assert fault.startswith(f"limits.toml:{line}: raises.quarter-end.{key}: "), fault
     assert words in fault

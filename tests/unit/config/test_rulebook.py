@@ -120,7 +120,7 @@ def test_the_default_limits_let_an_ordinary_signal_pass() -> None:
     )
     bid, ask = Decimal("149.99"), Decimal("150.01")
     quote = Quote("AAPL", bid, ask, None, None, None, now_ns - 2_000_000_000, "test")
-    rate = rulebook.limits.rate("default", "momentum-v1")
+    rate = rulebook.limits.rate(0, "default", "momentum-v1")
     assert rate is not None
     verdict, _ = gcra(None, now_ns, rate)
     decision = decide(
@@ -210,7 +210,7 @@ def test_strategies_and_waivers_come_back_from_the_journal(tmp_path: Path) -> No
         "leverage_max": Limit(Decimal("Infinity"), source),
     }
     assert [limit.number for limit in found.values()] == [None, None]
-    rate = rulebook.limits.rate("main", "m", ACCOUNT_RATE)
+    rate = rulebook.limits.rate(0, "main", "m", ACCOUNT_RATE)
     assert rate is not None
     assert (rate.is_waived, rate.source) == (True, source)
     assert Rulebook.from_json(orjson.loads(orjson.dumps(rulebook.to_json()))) == rulebook
@@ -221,8 +221,8 @@ def test_a_journal_from_before_there_were_more_rates_is_read() -> None:
     doc = rulebook.to_json()
     doc["rates"] = [each for each in doc["rates"] if each.pop("name") == STRATEGY_RATE]
     read = Rulebook.from_json(doc)
-    assert read.limits.rate("default", "m") == rulebook.limits.rate("default", "m")
-    assert read.limits.rate("default", "m", ACCOUNT_RATE) is None
+    assert read.limits.rate(0, "default", "m") == rulebook.limits.rate(0, "default", "m")
+    assert read.limits.rate(0, "default", "m", ACCOUNT_RATE) is None
 
 
 def test_a_level_only_tightens(tmp_path: Path) -> None:

@@ -116,9 +116,9 @@ def test_a_rate_holds_over_a_waiver(where: str) -> None:
             WHERE["account"]: {STRATEGY_RATE: rate},
         },
     )
-    assert found.rate("main", "momentum") == rate
+    assert found.rate(0, "main", "momentum") == rate
     waived_only = Limits("v", {}, {WHERE[where]: {STRATEGY_RATE: waived_rate("waived")}})
-    held = waived_only.rate("main", "momentum")
+    held = waived_only.rate(0, "main", "momentum")
     assert held is not None
     assert held.is_waived
 
@@ -153,19 +153,19 @@ def test_names_are_tightened_one_by_one() -> None:
 def test_the_tightest_pace_holds_and_the_tightest_burst(
     rates: dict[str, tuple[int, int, int]], held: Rate | None
 ) -> None:
-    assert rated(**rates).rate("main", "momentum") == held
+    assert rated(**rates).rate(0, "main", "momentum") == held
 
 
 def test_a_pace_is_compared_exactly() -> None:
     slower, quicker = (10**9, 3 * S + 1, 0), (10**9, 3 * S, 0)
-    found = rated(default=quicker, account=slower).rate("main", "momentum")
+    found = rated(default=quicker, account=slower).rate(0, "main", "momentum")
     assert found is not None
     assert found.source == "account"
 
 
 def test_a_rate_of_another_strategy_does_not_count() -> None:
     found = rated(default=(30, S, 60), strategy=(5, S, 10))
-    assert found.rate("main", "value") == Rate(30, S, 60, "default")
+    assert found.rate(0, "main", "value") == Rate(30, S, 60, "default")
 
 
 def test_made_up_ids_make_nothing_grow() -> None:
@@ -174,7 +174,7 @@ def test_made_up_ids_make_nothing_grow() -> None:
     for number in range(200):
         ids = f"a{number}", f"s{number}", f"X{number}"
         assert found.in_force(0, *ids)["slippage_bps_max"].source == str(WHERE["default"])
-        assert found.rate(*ids[:2]) is None
+        assert found.rate(0, *ids[:2]) is None
     assert len(found._in_force) == 1
     assert len(found._rate) == 1
 
@@ -182,7 +182,7 @@ def test_made_up_ids_make_nothing_grow() -> None:
 def test_what_was_worked_out_makes_no_difference_to_equality() -> None:
     one, other = limits({WHERE["default"]: 1}), limits({WHERE["default"]: 1})
     one.in_force(0, "main", "momentum", "AAPL")
-    one.rate("main", "momentum")
+    one.rate(0, "main", "momentum")
     assert one == other
     assert "_in_force" not in repr(one)
 
@@ -241,6 +241,47 @@ def test_between_two_instants_an_answer_is_the_same_object() -> None:
     ids = ("main", "momentum", "AAPL", "equity")
     for first, last in ((0, FROM_NS - 1), (FROM_NS, UNTIL_NS - 1), (UNTIL_NS, 1 << 62)):
         assert of.in_force(first, *ids) is of.in_force(last, *ids)
+
+
+BASE, FASTER = Rate(20, S, 40, "here"), Rate(50, S, 99, "")
+STRATEGY, ANY = (Level.STRATEGY, "momentum"), (Level.DEFAULT, "")
+
+
+def raised_rate(value: Rate, *, of: Rate = BASE) -> Limits:
+    """A strategy's rate, raised from 1000 until 2000, below a looser one for all."""
+    rates = {STRATEGY: {STRATEGY_RATE: of}, ANY: {STRATEGY_RATE: Rate(30, S, 60, "all")}}
+    raises = (Raise("r", STRATEGY_RATE, *STRATEGY, value, FROM_NS, UNTIL_NS, "r", "ann"),)
+    return Limits("v", {}, rates, raises)
+
+
+@pytest.mark.parametrize(
+    ("now_ns", "holds"),
+    [(FROM_NS - 1, False), (FROM_NS, True), (UNTIL_NS - 1, True), (UNTIL_NS, False)],
+)
+def test_a_rate_is_raised_to_the_nanosecond_and_the_tightest_level_holds(
+    now_ns: int, *, holds: bool
+) -> None:
+    of = raised_rate(FASTER)
+    of.rate(UNTIL_NS + 5, "main", "momentum")
+    assert of.rate(now_ns, "main", "momentum") == (Rate(30, S, 60, "all") if holds else BASE)
+    raised = of.rates_in_force(now_ns)[STRATEGY][STRATEGY_RATE]
+    assert raised == (Rate(50, S, 99, "here raise r") if holds else BASE)
+    assert of.regular(of.raises[0]) == BASE
+    assert of.rate(now_ns, "main", "another") == Rate(30, S, 60, "all")
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        raised_rate(Rate(19, S, 99, "")),
+        raised_rate(Rate(50, S, 39, "")),
+        raised_rate(FASTER, of=waived_rate("x")),
+    ],
+)
+def test_a_journal_whose_raise_of_a_rate_would_tighten_raises_nothing(of: Limits) -> None:
+    assert of.rates_in_force(FROM_NS) == of.rates
+    unset = Limits("v", {}, {}, of.raises)
+    assert unset.rate(FROM_NS, "main", "momentum") is None
 
 
 def test_a_journal_whose_raise_would_tighten_raises_nothing() -> None:

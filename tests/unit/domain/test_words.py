@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.memory_engine import a_change
 from trade_engine.config import load_rulebook
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import rfc3339
+from trade_engine.domain.difference import Difference, DifferenceKind
 from trade_engine.domain.errors import (
+    CancelsThrottled,
     EngineError,
     InvalidField,
     InvalidFields,
@@ -414,3 +417,38 @@ def test_every_error_has_a_reason_of_its_own_and_says_what_it_means() -> None:
     own = [each for each in kinds if each.__module__ == EngineError.__module__]
     assert len({each.reason for each in own}) == len(own)
     assert all(each.__doc__ for each in own)
+
+
+def test_a_throttled_cancel_says_when_the_next_one_passes() -> None:
+    error = CancelsThrottled("main", 1_500_001)
+    assert "the next cancel passes in 2 ms" in error.message
+    assert error.metadata == {"account_id": "main", "retry_after_ms": "2"}
+
+
+def test_a_change_of_limits_is_named_by_its_number_and_its_content() -> None:
+    assert a_change().etag == "3-0123456789abcdef"
+
+
+def test_an_account_that_differs_is_held_by_what_nobody_accepted() -> None:
+    state = AccountState("main", "USD", "e", 1, bytes(32), Decimal(0))
+    of = [
+        Difference(DifferenceKind.POSITION, symbol, "0", "5", "5", f"{symbol} differs", 7, broker=b)
+        for symbol, b in (("AAPL", ""), ("MSFT", "prime"), ("IBM", ""))
+    ]
+    for each in (of[0].accepted(9, "olga", "bought by hand"), *of[1:]):
+        state.differences[each.difference_id] = each
+    state.unattributed = [{"exec_id": "e-1"}]
+
+    assert of[0].is_as(replace(of[0], found_at_ns=8, theirs="7"))
+    assert not of[0].is_as(replace(of[0], gap="6"))
+    held = state.disagreement
+
+    assert held is not None
+    assert held.reason == "it does not agree with its broker: MSFT differs (and 1 more)"
+    doc = state.summary_json()
+    assert doc["unattributed"] == [{"exec_id": "e-1"}]
+    assert list(map(Difference.from_json, doc["differences"])) == list(state.differences.values())
+    state.differences = dict(list(state.differences.items())[:2])
+    assert str(state.disagreement).count("more") == 0
+    state.differences.clear()
+    assert state.disagreement is None
