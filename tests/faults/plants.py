@@ -21,6 +21,8 @@ from trade_engine import wiring
 from trade_engine.api import order_tail, order_updates
 from trade_engine.audit import chain
 from trade_engine.brokers.paper import PaperBroker
+from trade_engine.domain.execution import ExecType
+from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.limits import Limits
 from trade_engine.domain.order import OrdStatus
 from trade_engine.execution import batch, fills, halting, order_changes
@@ -239,11 +241,11 @@ async def _resume_nothing(_self: Any, _command: Any) -> Any:
 def _an_update_is_lost() -> None:
     publish, now = order_tail.Tail.publish, _each_fifth()
 
-    def leaky(self: order_tail.Tail, what: Any) -> None:
+    async def leaky(self: order_tail.Tail, what: Any) -> None:
         if now():
             self.position = what.last
             return
-        publish(self, what)
+        await publish(self, what)
 
     _put(order_tail.Tail, "publish", leaky)
 
@@ -323,11 +325,12 @@ def _a_filled_order_is_called_new() -> None:
 
     def confused(self: batch.Batch, kind: Any, order: Any, payload: Any) -> None:
         write_order(self, kind, order, payload)
-        if order.ord_status is OrdStatus.FILLED and now():
+        if kind is EntryKind.EXECUTION and order.ord_status is OrdStatus.FILLED and now():
+            told = {"report": payload["report"] | {"exec_type": str(ExecType.ORDER_STATUS)}}
             order.ord_status = OrdStatus.NEW
-            write_order(self, kind, order, {})
+            write_order(self, kind, order, told)
             order.ord_status = OrdStatus.FILLED
-            write_order(self, kind, order, {})
+            write_order(self, kind, order, told)
 
     _put(batch.Batch, "write_order", confused)
 

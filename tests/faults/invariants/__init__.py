@@ -39,6 +39,10 @@ CHECKS: dict[int, Callable[[Evidence], Violations]] = {
 }
 
 
+NOT_JUDGED = "the evidence cannot be judged"
+"""What is said where a check itself fails: a violation, and no proof that it sees one."""
+
+
 def check(evidence: Evidence, numbers: Iterable[int] = CHECKS) -> dict[int, list[str]]:
     """The violations of each invariant that is violated; a check that fails is a violation too."""
     found: dict[int, list[str]] = {}
@@ -47,7 +51,7 @@ def check(evidence: Evidence, numbers: Iterable[int] = CHECKS) -> dict[int, list
         try:
             said.extend(judge(evidence))
         except Exception as error:  # noqa: BLE001  evidence out of all order must not hide the rest
-            said.append(f"the evidence cannot be judged: {error!r}")
+            said.append(f"{NOT_JUDGED}: {error!r}")
         if said:
             found[number] = said
     return found
