@@ -20,7 +20,7 @@ from tests.support.trading import (
     signal,
     until_quiet,
 )
-from trade_engine.api.update_batch import update_of
+from trade_engine.api.journal_updates import update_of
 from trade_engine.domain.decision import Reason
 from trade_engine.domain.execution import BrokerReport, CancelReject, ExecType, ExecutionReport
 from trade_engine.domain.journal import ORDER_KINDS, EntryKind

@@ -571,3 +571,25 @@ def test_another_rulebook_of_that_version(audit: Audit) -> None:
 
     audit.payload(place, without_one)
     assert at(audit.replay().faults, "APPROVED then, REJECTED now") == [4]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda doc: doc["context"]["view"].pop("standing"),
+        lambda doc: (
+            doc["context"].update(closing=True),
+            doc["context"]["view"]["standing"].update(executions=7),
+        ),
+    ],
+    ids=["from before there were approvals", "an operator's, which looks at none"],
+)
+def test_a_decision_that_looked_at_no_approvals_is_held_to_none(
+    audit: Audit, change: Callable[[Payload], object]
+) -> None:
+    audit.payload(audit.entry(EntryKind.DECISION, 3), change)
+    audit.reseal()
+    verification = Verification("main", book)
+    for each in audit.journal:
+        verification.take(each)
+    assert verification.findings.faults == []

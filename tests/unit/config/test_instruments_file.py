@@ -265,6 +265,14 @@ def test_a_change_of_a_pair_is_a_difference(tmp_path: Path) -> None:
     ]
 
 
+def test_what_may_not_be_sold_short_any_more_is_a_difference(tmp_path: Path) -> None:
+    before = load(tmp_path, SHORTEST)
+    after = load(tmp_path, SHORTEST + "shortable = false\n")
+    assert differences(before, after) == [
+        RulebookDifference("instruments.AAPL.shortable", "true", "false")
+    ]
+
+
 def test_all_faults_of_pairs_are_told_at_once(tmp_path: Path) -> None:
     text = (
         EUROPEAN

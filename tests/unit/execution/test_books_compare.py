@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ import orjson
 import pytest
 
 from tests.support.cases import NOW_NS, signal
-from tests.support.ledgered import ALLOWED, Ledgered, fill
+from tests.support.ledgered import ALLOWED, Ledgered, fill, market
 from trade_engine.audit.chain import canonical, seal
 from trade_engine.audit.verify import Verification
 from trade_engine.domain.journal import EntryKind
@@ -161,3 +162,38 @@ def test_the_audit_holds_our_side_against_the_fills(
     faults = account.verify()
     assert any("is not what the fills make it" in each for each in faults)
     assert any("differences with the firm's books" in each for each in faults)
+
+
+@pytest.mark.parametrize(
+    ("differs", "change", "found"),
+    [
+        ({"held": "7"}, {"ours": "11"}, "POSITION:AAPL is not what the fills make it"),
+        ({"cash": "90000"}, {"ours": "1"}, "CASH is not what the fills make it"),
+        ({"cash": "90000"}, {"gap": "1"}, "CASH is not what the fills make it"),
+        ({"equity": "90000"}, {"ours": "1"}, None),
+    ],
+)
+def test_a_comparison_that_says_other_of_us_than_the_fills_is_found(
+    account: Compared, differs: dict[str, str], change: dict[str, str], found: str | None
+) -> None:
+    """Of equity it cannot be said afterward: it hangs on quotes that the entry does not hold."""
+    account.see(6, quotes=market(AAPL=100), **differs)  # type: ignore[arg-type]
+    [place] = [at for at, each in enumerate(account.journal) if each.kind is KIND]
+    payload = orjson.loads(account.journal[place].payload)
+    payload["differences"][0].update(change)
+    account.journal[place] = replace(account.journal[place], payload=canonical(payload))
+
+    faults = [each for each in account.verify() if "the fills make it" in each]
+
+    assert [str(found) in each for each in faults] == ([True] if found else [])
+
+
+def test_a_difference_that_stands_while_another_comes_is_no_fault_of_the_journal(
+    account: Compared,
+) -> None:
+    account.see(6, held="7")
+    assert account.see(6, held="7", cash="90000") == ["CASH", "POSITION:AAPL"]
+    assert account.verify() == []
+
+
+KIND = EntryKind.BOOKS_COMPARED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -140,6 +141,21 @@ def test_a_closing_price_counts_however_old_it_is() -> None:
     with account.batch(quotes=market(AAPL=98), now_ns=NEXT.closes_ns - 1, session=NEXT):
         pass
     assert account.state.day.start_equity == D(100_000) - 991 + 980
+
+
+@pytest.mark.parametrize("at_ns", [FIRST.closes_ns - 1, NEXT.closes_ns])
+def test_a_day_that_rolled_at_a_time_of_another_is_found(at_ns: int) -> None:
+    """Into a session that was over by then, or out of one that was not."""
+    account = bought()
+    with account.batch(now_ns=NEXT.opens_ns, session=NEXT):
+        pass
+    [place] = [
+        at
+        for at, each in enumerate(account.journal)
+        if each.kind is EntryKind.DAY_ROLL and each.recorded_at_ns == NEXT.opens_ns
+    ]
+    account.journal[place] = replace(account.journal[place], recorded_at_ns=at_ns)
+    assert "the day rolled before its end, or into another day" in verified(account)
 
 
 @pytest.mark.parametrize("name", ["start_equity", "peak_equity", "realized_before", "session"])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from random import Random
+from typing import Any
 
+import orjson
 import pytest
 
 from tests.support.cases import STOCK, signal
 from tests.support.ledgered import ALLOWED, Ledgered, report, rulebook
 from tests.support.wide import wide_limits
 from tests.workload.prefixes import Prefix
+from trade_engine.audit.chain import canonical
 from trade_engine.audit.verify import Verification
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.execution import CancelReject, ExecType, ExecutionReport
@@ -309,3 +313,32 @@ def test_a_sell_is_replaced_like_a_buy() -> None:
         terms = decide_signal(batch, larger, ALLOWED).replacement
     assert terms is not None
     assert terms.order_qty == 80
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            lambda doc: doc["decision"]["replacement"].update(order_id="o-other"),
+            "order o-other is not one that this signal may replace",
+        ),
+        (
+            lambda doc: doc["decision"]["signal"].update(side="SELL"),
+            "is not one that this signal may replace",
+        ),
+    ],
+)
+def test_new_terms_for_an_order_that_is_not_the_signals_are_found(
+    change: Callable[[dict[str, Any]], object], found: str
+) -> None:
+    account = acknowledged()
+    ask(account, 1, 8_000)
+    walk = Verification("main", book)
+    for entry in account.journal:
+        payload = orjson.loads(entry.payload)
+        if (payload.get("decision") or {}).get("replacement"):
+            change(payload)
+            walk.take(replace(entry, payload=canonical(payload)))
+        else:
+            walk.take(entry)
+    assert any(found in str(each) for each in walk.findings.faults)

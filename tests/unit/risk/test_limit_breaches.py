@@ -221,3 +221,27 @@ def test_a_waived_limit_is_never_breached_and_a_raised_one_by_its_raise() -> Non
     for now_ns, count in ((NOW_NS - 1, 1), (NOW_NS, 0), (NOW_NS + 1, 1)):
         found = standing_breaches(account(), rules(numbers, raised), at_100, EQUITY, now_ns)
         assert len(found) == count
+
+
+@pytest.mark.parametrize(("asked", "observed"), [({}, 4_080), ({"fx_rate": "2"}, 8_160)])
+def test_an_order_asked_to_be_for_more_counts_with_what_it_may_come_to_be(
+    asked: dict[str, str], observed: int
+) -> None:
+    state = account()
+    request = {"kind": "REPLACE", "signal_id": "s-9", "cl_ord_id": "o-1.1"}
+    terms = {"order_qty": "40", "price": "102"} | asked
+    state.orders["o-1"].chain = {"marks": [], "requests": [request | terms]}
+    for most, beyond in ((observed, []), (observed - 1, [D(observed)])):
+        numbers = {LEVELS["default"]: {"order_notional_max": Limit(D(most), "l")}}
+        found = standing_breaches(state, rules(numbers), at_100, EQUITY, NOW_NS)
+        assert [each.observed for each in found] == beyond
+
+
+def test_an_order_without_a_price_counts_at_the_market_or_is_unknown() -> None:
+    state = account()
+    state.orders["o-1"].price = None
+    numbers = {LEVELS["default"]: {"order_notional_max": Limit(D(1_999), "l")}}
+    [found] = standing_breaches(state, rules(numbers), at_100, EQUITY, NOW_NS)
+    assert (found.scope, found.observed) == ("order:o-1", D(2_000))
+    [unknown] = standing_breaches(state, rules(numbers), unquoted, EQUITY, NOW_NS)
+    assert (unknown.scope, unknown.observed) == ("order:o-1", None)

@@ -188,3 +188,18 @@ def test_what_is_not_held_any_more_is_forgotten() -> None:
     watched.marks.keep_only(["IBM"])
     watched.paid = D(20)
     assert watched.see("21") == 21
+
+
+@pytest.mark.parametrize(
+    ("check", "start", "peak"), [("daily_loss", None, "1"), ("drawdown", "1", None)]
+)
+def test_what_lets_nothing_grow_passes_where_the_loss_is_unknown(
+    check: str, start: str | None, peak: str | None
+) -> None:
+    held = standing("1000", start=start, peak=peak)
+    held.quantity = held.symbol_quantity = D(20)
+    closing = signal(0, Side.SELL)
+    assert judged(check, signal=closing, view=held)[1] is None
+    _, found = judged(check, view=standing("1000", start=start, peak=peak))
+    assert found is not None
+    assert not found.passed

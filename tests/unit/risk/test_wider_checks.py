@@ -109,6 +109,7 @@ def test_account_rate() -> None:
     check = passed("account_rate", account_throttle=Throttle(RATE, True, 3, 0))
     assert numbers(check) == (61, 3, None, "signals", "account:main")
     full = Throttle(RATE, allowed=False, remaining=0, retry_after_ns=MS)
+    assert judged("account_rate", account_throttle=None)[1] is None, "from before there was one"
     check = refused("account_rate", Reason.ACCOUNT_THROTTLED, account_throttle=full)
     assert check.message == "account:main sends faster than its rate allows; next in 1 ms"
     unset = Throttle(None, allowed=True, remaining=0, retry_after_ns=0)
@@ -476,3 +477,23 @@ def test_a_decision_from_before_is_judged_by_the_rules_of_its_day() -> None:
     assert decision.outcome is Outcome.APPROVED
     assert len(decision.checks) <= len(FIRST_CHECKS)
     assert "leverage" not in {check.name for check in decision.checks}
+
+
+def test_books_that_are_at_hand_pass_and_are_told() -> None:
+    assert judged("books", books_fault=None)[1] is None
+    assert passed("books", books_fault="").reason is None
+    refused("books", Reason.PORTFOLIO_UNKNOWN, books_fault="it is away")
+
+
+def test_a_view_from_before_there_was_more_says_nothing_of_it() -> None:
+    told = replace(view(), worth=None, standing=None).to_json()
+    assert told.keys().isdisjoint({"start_equity", "peak_equity", "standing"})
+
+
+def test_a_decision_from_before_asks_nothing_of_an_order_that_is_none() -> None:
+    old = view(10, standing=None)
+    decision = decide(inputs(view=old, signal=signal(1000), account_throttle=None))
+    assert decision.outcome is Outcome.NO_ACTION
+    assert not {"order_notional", "symbol_position", "gross_exposure"} & {
+        check.name for check in decision.checks
+    }
