@@ -30,6 +30,9 @@ NOBODY = "127.0.0.1:1"
 class Ended:
     code: int
     out: str
+    """Standard output."""
+    told: str
+    """Standard output and standard error."""
     took_s: float
 
 
@@ -46,7 +49,8 @@ def cli(*arguments: str, data_dir: Path, target: str) -> Ended:
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
-    return Ended(done.returncode, done.stdout + done.stderr, time.monotonic() - began)
+    told = done.stdout + done.stderr
+    return Ended(done.returncode, done.stdout, told, time.monotonic() - began)
 
 
 @pytest.fixture(scope="module")
@@ -85,20 +89,20 @@ def test_past_a_frozen_engine_a_halt_goes_straight_into_both_stores(
 ) -> None:
     with frozen(psutil.Process(engine.process.pid)):
         done = cli("halt", "--all", "--reason", "stuck", data_dir=data_dir, target=engine.target)
-    assert done.code == 1, done.out
-    assert "engine      NOT REACHED" in done.out
-    assert "PostgreSQL  took the halt" in done.out
-    assert "Redis       took the halt" in done.out
-    assert "IN DOUBT" in done.out
+    assert done.code == 1, done.told
+    assert "engine      NOT REACHED" in done.told
+    assert "PostgreSQL  took the halt" in done.told
+    assert "Redis       took the halt" in done.told
+    assert "IN DOUBT" in done.told
     assert done.took_s < 2 + SLACK_S
     status = cli("status", "--json", data_dir=data_dir, target=engine.target)
     [account] = json.loads(status.out)["accounts"]
     assert account["trading_state"] == "TRADING_STATE_HALTED"
     assert account["scope_states"][0]["reason"] == "stuck"
     again = cli("halt", "--all", "--reason", "stuck", data_dir=data_dir, target=engine.target)
-    assert (again.code, "DRAINED" in again.out) == (0, True), again.out
+    assert (again.code, "DRAINED" in again.told) == (0, True), again.told
     resumed = cli("resume", "--all", "--reason", "over", data_dir=data_dir, target=engine.target)
-    assert resumed.code == 0, resumed.out
+    assert resumed.code == 0, resumed.told
 
 
 @pytest.mark.parametrize(
@@ -124,14 +128,14 @@ def test_it_says_which_store_it_could_not_reach(
     resumed = cli(
         "resume", "--symbol", "IBM", "--reason", "over", data_dir=data_dir, target=engine.target
     )
-    assert resumed.code == 0, resumed.out
+    assert resumed.code == 0, resumed.told
 
 
 def test_where_nothing_is_there_it_says_that_nothing_is_halted(tmp_path: Path) -> None:
     done = cli("halt", "--all", "--reason", "panic", data_dir=tmp_path, target=NOBODY)
     assert done.code == 3
-    assert "NOT HALTED" in done.out
-    assert done.out.count("NOT REACHED") == 3
+    assert "NOT HALTED" in done.told
+    assert done.told.count("NOT REACHED") == 3
     assert done.took_s < 2 + SLACK_S
 
 
@@ -142,4 +146,4 @@ def test_an_engine_that_refuses_the_halt_is_not_passed_by(
         "halt", "--account", "nobody", "--reason", "x", data_dir=data_dir, target=engine.target
     )
     assert done.code == 1
-    assert "took the halt" not in done.out
+    assert "took the halt" not in done.told

@@ -71,3 +71,18 @@ def test_the_level_holds_for_them_too() -> None:
 )
 def test_people_read_them_as_lines(shown: str) -> None:
     assert shown in logged("info", "console")
+
+
+def test_a_commands_standard_output_is_its_answer_alone() -> None:
+    program = (
+        "import structlog\n"
+        "from trade_engine.cli import main\n"
+        "main(['--version'])\n"
+        "structlog.get_logger().warning('record_call_too_slow')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("trade-engine ")
+    assert len(done.stdout.splitlines()) == 1
+    assert "record_call_too_slow" in done.stderr

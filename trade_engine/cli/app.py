@@ -30,6 +30,7 @@ from trade_engine.cli.connecting import NO_ANSWER
 from trade_engine.cli.output import complain
 from trade_engine.client import TradeEngineError
 from trade_engine.domain.errors import EngineError, StoreUnavailable
+from trade_engine.logs import configure_logs
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -204,7 +205,11 @@ _add(app, "migrate", server.migrate, "migrate --database-url postgresql://te@db/
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; answers with the exit code, and says an error in one line."""
+    """Run the command line; answers with the exit code, and says an error in one line.
+
+    What is logged meanwhile goes to standard error: a script reads standard output.
+    """
+    configure_logs("warning", "console")
     try:
         return _run(argv)
     except TradeEngineError as error:
