@@ -1,6 +1,6 @@
 """`python -m tests.workload concurrency|limits|replay`: long workloads, on embedded servers.
 
-python -m tests.workload concurrency --signals 10000 --replicas 3 --seed 1
+python -m tests.workload --signals 10000 --seed 1 concurrency --replicas 3
 """
 
 from __future__ import annotations

@@ -201,14 +201,26 @@ def _say_update(told: UpdateLimitsResponse) -> None:
         map(_difference_row, told.differences),
         "The file says what is in force.",
     )
-    if told.breaches:
-        say("")
-        say("Beyond the file's limits already (it stays; what would grow it is refused):", "yellow")
-        table(
-            ["account", "what", "limit", "allows", "stands", "working orders"],
-            map(_breach_row, told.breaches),
-            "",
-        )
+    _say_breaches(
+        "Beyond the file's limits already (it stays; what would grow it is refused):",
+        [each for each in told.breaches if each.observed],
+    )
+    _say_breaches(
+        "Not known, as what is held has no fresh quote (until then what would grow it is refused):",
+        [each for each in told.breaches if not each.observed],
+    )
+
+
+def _say_breaches(heading: str, breaches: list[LimitBreach]) -> None:
+    if not breaches:
+        return
+    say("")
+    say(heading, "yellow")
+    table(
+        ["account", "what", "limit", "allows", "stands", "working orders"],
+        map(_breach_row, breaches),
+        "",
+    )
 
 
 def _difference_row(each: LimitDifference) -> list[str]:
