@@ -189,6 +189,7 @@ async def staged(servers: Servers, folder: Path) -> AsyncIterator[Stage]:
             folder / "engine.log",
             lambda _: None,
             lambda *_: None,
+            clock_jumps=True,
         )
         engine.start()
         stack.push_async_callback(engine.end)

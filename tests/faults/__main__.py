@@ -19,6 +19,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from tests.faults import machine_clock
 from tests.faults.plan import ALL_FAULTS, faults_of
 from tests.faults.results import Result, read
 from tests.faults.sweep import Sweep, sweep
@@ -80,7 +81,8 @@ def _tell(results: list[Result]) -> None:
         happened.update(result.happened)
         counts.update(result.counts)
     _list("happened", happened, len(results))
-    print("clock jumps are of the engine's own clock, in its process; libfaketime is not used")
+    fake = machine_clock.library()
+    print(f"clocks jumped by {fake or 'the hand of the process: there is no libfaketime here'}")
     bad = {each.seed: sorted(each.violations) or "FAILED" for each in results if not each.is_well}
     print(
         f"{len(results)} runs of {sum(each.took_s for each in results):.0f} s in all:"

@@ -120,7 +120,7 @@ class Injector:
             await asyncio.wait(self._undoing)
         for replica in self.replicas:
             replica.command("disarm")
-            replica.command("clock 0")
+            replica.jump(0)
             replica.signal(signal.SIGCONT)
         for wires in self._wires:
             for proxy in (wires.postgres, wires.redis):
@@ -185,8 +185,8 @@ class Injector:
             case "terminate":
                 replica.signal(signal.SIGTERM)
             case "clock +1h" | "clock -1h":
-                replica.command(f"clock {3600 if '+' in how else -3600}")
-                self._later(fault.lasts_s, lambda: replica.command("clock 0"))
+                replica.jump(3600 if "+" in how else -3600)
+                self._later(fault.lasts_s, lambda: replica.jump(0))
             case _:
                 lasts_s = fault.lasts_s
                 if how != "stop":

@@ -35,13 +35,13 @@ PLANNED_POINTS = POINT_FAULTS + tuple(
     for name in POINT_FAULTS
     if name.rpartition(" ")[2] in steps
 )
+CLOCK_FAULTS = ("engine clock +1h", "engine clock -1h")
 PROCESS_FAULTS = (
     "engine kill",
     "engine stop",
     "engine stop past its lease",
     "engine terminate",
-    "engine clock +1h",
-    "engine clock -1h",
+    *CLOCK_FAULTS,
 )
 POSTGRES_FAULTS = (
     "postgres stop",

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.faults import machine_clock
+from tests.faults.machine_clock import MachineClock
 from tests.faults.patience import patience
 
 START_S = 60.0
@@ -37,10 +39,13 @@ class Replica:
         log: Path,
         on_start: Callable[[Replica], None],
         on_point: Callable[[Replica, str, str], None],
+        *,
+        clock_jumps: bool = False,
     ) -> None:
         """first_arguments are for the first start alone. on_start is told of every start.
 
-        on_point is told the action and the point as one happens at it.
+        on_point is told the action and the point as one happens at it. clock_jumps: whether
+        `jump` will be called, for which the machine's clock is faked where that can be done.
         """
         self.name = name
         self.port = free_port()
@@ -52,7 +57,8 @@ class Replica:
         self._arguments = arguments
         self._first_arguments = first_arguments
         self._on_start = on_start
-        self._environment = environment
+        self._clock = _machine_clock(log.with_suffix(".clock")) if clock_jumps else None
+        self._environment = environment | (self._clock.environment if self._clock else {})
         self._on_point = on_point
         self._process: Process | None = None
         self._stopping = False
@@ -107,6 +113,13 @@ class Replica:
         if process is not None and process.stdin is not None and not process.stdin.is_closing():
             process.stdin.write(f"{line}\n".encode())
 
+    def jump(self, seconds: int) -> None:
+        """Let its clock be off by so much from now on; 0 sets it right."""
+        if self._clock is None:
+            self.command(f"clock {seconds}")
+        else:
+            self._clock.set(seconds)
+
     async def _keep_running(self) -> None:
         while not self._stopping:
             await self._run_once()
@@ -154,3 +167,12 @@ class Replica:
             self._on_point(self, action, point)
         elif line.startswith("UNKNOWN COMMAND"):
             raise AssertionError(line)
+
+
+def _machine_clock(file: Path) -> MachineClock | None:
+    library = machine_clock.library()
+    if library is None:
+        return None
+    clock = MachineClock(library, file)
+    clock.set(0)
+    return clock

@@ -22,7 +22,7 @@ from tests.faults.invariants import check
 from tests.faults.limits import limits_toml
 from tests.faults.market import PRICE, instruments_toml
 from tests.faults.patience import patience
-from tests.faults.plan import ACCOUNTS, Plan
+from tests.faults.plan import ACCOUNTS, CLOCK_FAULTS, Plan
 from tests.faults.replica import START_S, Replica
 from tests.faults.servers import SECRET, Servers
 from tests.proxy import Proxy
@@ -119,6 +119,7 @@ async def _live(
                 folder / f"engine-{number}.log",
                 injector.on_start,
                 injector.on_point,
+                clock_jumps=any(fault.name in CLOCK_FAULTS for fault in plan.faults),
             )
             injector.replicas.append(replica)
             replica.start()
