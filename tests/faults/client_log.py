@@ -4,7 +4,7 @@
 |---|---|
 | ack | signal_id, replica, replayed, decision (the message's bytes, base64) |
 | refused | rpc, code, details, replica |
-| halt | scope, mode, result (DRAINED, IN_DOUBT or an error's code), in_doubt, asked_ns |
+| halt | scope, mode, result (DRAINED, IN_DOUBT or an error's code), in_doubt, journaled, asked_ns |
 | resume | scope, result, asked_ns |
 | canceled | order_id, result |
 | limits | version, values (those that were asked for), sequences (by account) |

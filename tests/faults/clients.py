@@ -274,16 +274,18 @@ class Clients:
             cancel_open_orders=halt.cancel_open_orders,
         )
         answer = await self._told("Halt", client, client.control.Halt(request, timeout=6))
-        result, in_doubt = "REFUSED", list[str]()
+        result, in_doubt, journaled = "REFUSED", list[str](), list[str]()
         if answer is not None:
             result = control_service_pb2.HaltResult.Name(answer.result).removeprefix("HALT_RESULT_")
             in_doubt = list(answer.in_doubt_order_ids)
+            journaled = [each.account_id for each in answer.account_sequences if each.sequence]
         self._log.write(
             "halt",
             scope=halt.scope,
             mode=halt.mode,
             result=result,
             in_doubt=in_doubt,
+            journaled=journaled,
             asked_ns=asked_ns,
             replica=self._name(client),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -87,6 +87,7 @@ def _halt(
     in_doubt: list[str],
     mode: str = "HALTED",
     arrived_at_ns: int = 0,
+    journaled: Sequence[str] | None = None,
 ) -> None:
     before_ns = (arrived_at_ns or _an_order(evidence)["arrived_at_ns"]) - 1_000_000
     evidence.events = [each for each in evidence.events if each["what"] != "resume"]
@@ -94,8 +95,21 @@ def _halt(
         {
             "what": "halt", "at_ns": before_ns, "asked_ns": before_ns - 1, "scope": "GLOBAL",
             "mode": mode, "result": result, "in_doubt": in_doubt,
+            "journaled": evidence.account_ids if journaled is None else journaled,
         }
     )  # fmt: skip
+
+
+def _approved_past_a_halt(evidence: Evidence) -> None:
+    """No journal took the halt, and an order was approved all the same."""
+    [approved_ns] = (
+        each["recorded_at_ns"]
+        for each in evidence.journal
+        if each["kind"] == "DECISION"
+        and (order := orjson.loads(each["payload"])["decision"]["order"])
+        and order["order_id"] == _an_order(evidence)["cl_ord_id"]
+    )
+    _halt(evidence, "IN_DOUBT", [], arrived_at_ns=approved_ns, journaled=[])
 
 
 def _halt_in_the_journal(evidence: Evidence, state: str) -> None:
@@ -178,6 +192,7 @@ FORGERIES: dict[str, tuple[int, Forge]] = {
     "an approval is gone": (4, lambda e: e.journal.remove(_approval(e))),
     "an order was sent past a halt": (5, lambda e: _halt(e, "DRAINED", [])),
     "an order in doubt was not named": (5, lambda e: _halt(e, "IN_DOUBT", ["o-another"])),
+    "an order was approved where no journal took the halt": (5, _approved_past_a_halt),
     "an order opened while it was to reduce": (5, lambda e: _halt(e, "DRAINED", [], "REDUCE_ONLY")),
     "an order was approved past a halt": (5, lambda e: _halt_in_the_journal(e, "HALTED")),
     "an order opened past the journal": (5, lambda e: _halt_in_the_journal(e, "REDUCE_ONLY")),

@@ -158,6 +158,13 @@ def _say_halted(scope: Scope, mode: HaltMode, done: HaltResponse, *, as_json: bo
         say(f"IN DOUBT: these may still reach a broker; halt {scope_name(scope)} again.", "red")
         for order_id in done.in_doubt_order_ids:
             say(f"  {order_id}")
+        unwritten = [each.account_id for each in done.account_sequences if not each.sequence]
+        if unwritten:
+            say(
+                f"The journal of {', '.join(unwritten)} did not take the halt yet: what another "
+                "replica had approved there by then may arrive too, and is not named.",
+                "red",
+            )
     if done.canceled_order_ids and not as_json:
         say(f"Canceled, or asked to be: {', '.join(done.canceled_order_ids)}")
     return 0 if drained else IN_DOUBT

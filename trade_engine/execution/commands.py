@@ -47,7 +47,7 @@ class HaltResult:
     drained: no order of the scope reaches a broker any more. Otherwise in_doubt_order_ids names
     those that may. canceled_order_ids were canceled before they were sent, or their brokers were
     asked to. sequences says where the halt stands in the journal of each account that it touches;
-    0 where it could not be journaled yet.
+    0 where it could not be journaled yet: there other replicas may have approved more by then.
     """
 
     drained: bool

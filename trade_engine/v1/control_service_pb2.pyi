@@ -60,7 +60,10 @@ class _HaltResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HaltResult
     HALT_RESULT_DRAINED: _HaltResult.ValueType  # 1
     """No order of the scope reaches a broker after this answer, on any replica, until Resume."""
     HALT_RESULT_IN_DOUBT: _HaltResult.ValueType  # 2
-    """The orders in in_doubt_order_ids may still reach a broker; no other does."""
+    """The orders in in_doubt_order_ids may still reach a broker. Where an account's sequence is 0, or
+    an account is not listed because the record did not tell, orders may that another replica had
+    approved by then, which this one cannot know. No other order does.
+    """
 
 class HaltResult(_HaltResult, metaclass=_HaltResultEnumTypeWrapper):
     """How a halt ended."""
@@ -70,7 +73,10 @@ HALT_RESULT_UNSPECIFIED: HaltResult.ValueType  # 0
 HALT_RESULT_DRAINED: HaltResult.ValueType  # 1
 """No order of the scope reaches a broker after this answer, on any replica, until Resume."""
 HALT_RESULT_IN_DOUBT: HaltResult.ValueType  # 2
-"""The orders in in_doubt_order_ids may still reach a broker; no other does."""
+"""The orders in in_doubt_order_ids may still reach a broker. Where an account's sequence is 0, or
+an account is not listed because the record did not tell, orders may that another replica had
+approved by then, which this one cannot know. No other order does.
+"""
 Global___HaltResult: _TypeAlias = HaltResult  # noqa: Y015
 
 @_typing.final

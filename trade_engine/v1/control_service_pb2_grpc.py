@@ -102,8 +102,9 @@ class ControlServiceServicer:
         Orders approved but not sent are canceled, not kept. Orders that brokers have stay, unless
         cancel_open_orders is set. Cancels always pass. It works while Postgres or Redis is down.
 
-        DRAINED: no order of the scope reaches a broker after this answer. IN_DOUBT: none but those
-        named may. Halting what is halted already is answered in the same way, so retry freely until
+        DRAINED: no order of the scope reaches a broker after this answer. IN_DOUBT: those named may,
+        and in an account whose journal did not take the halt (its sequence is 0) what another replica
+        had approved by then; no other does. Halting what is halted already is answered in the same way, so retry freely until
         it is DRAINED. HALTED over REDUCE_ONLY makes it stricter; REDUCE_ONLY over HALTED leaves it
         HALTED, since only Resume makes a scope less strict.
 

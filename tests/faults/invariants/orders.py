@@ -143,10 +143,12 @@ def approved_first(evidence: Evidence) -> Violations:
 def nothing_after_a_halt(evidence: Evidence) -> Violations:
     """5: after DRAINED nothing of the scope arrived until Resume; after IN_DOUBT only the named.
 
-    New terms for an order are as an order.
+    Where no journal took the halt: and what was approved by then. New terms for an order are as an
+    order.
     """
     orders = {each["order_id"]: each for each in evidence.orders}
     closing, past_halts = _by_the_journal(evidence)
+    approvals = _approvals(evidence)
     yield from past_halts
     for halt in evidence.events_of("halt"):
         if halt["result"] not in ("DRAINED", "IN_DOUBT"):
@@ -159,16 +161,42 @@ def nothing_after_a_halt(evidence: Evidence) -> Violations:
             if not halt["at_ns"] < message["arrived_at_ns"] < over_ns:
                 continue
             terms = message["message"]["terms"]
-            order = orders.get(order_id, {"strategy_id": "", **terms})
-            if not scope.covers(message["account_id"], order["strategy_id"], order["symbol"]):
-                continue
             sent_as = terms.get("cl_ord_id", order_id)
+            account_id = message["account_id"]
+            if _unknown_then(halt, account_id, approvals.get((account_id, sent_as))):
+                continue
+            order = orders.get(order_id, {"strategy_id": "", **terms})
+            if not scope.covers(account_id, order["strategy_id"], order["symbol"]):
+                continue
             if halt["mode"] == "HALTED" or sent_as not in closing:
                 late_ms = (message["arrived_at_ns"] - halt["at_ns"]) / 1e6
                 yield (
                     f"{kind} {sent_as} arrived {late_ms:.1f} ms after the halt of"
                     f" {halt['scope']} ({halt['mode']}) had returned {halt['result']}"
                 )
+
+
+def _unknown_then(halt: Row, account_id: str, approved_ns: int | None) -> bool:
+    """Whether the replica that halted could not know of it: no journal told what was approved."""
+    unread = halt["result"] == "IN_DOUBT" and account_id not in halt["journaled"]
+    return unread and approved_ns is not None and approved_ns < halt["at_ns"]
+
+
+def _approvals(evidence: Evidence) -> dict[tuple[str, str], int]:
+    """When which ClOrdID of an account was approved, in ns."""
+    found = {}
+    for account_id in evidence.account_ids:
+        for entry, payload in evidence.payloads(account_id):
+            if entry["kind"] != EntryKind.DECISION:
+                continue
+            decision = payload["decision"]
+            for each, name in (
+                (decision["order"], "order_id"),
+                (decision.get("replacement"), "cl_ord_id"),
+            ):
+                if each:
+                    found[account_id, each[name]] = entry["recorded_at_ns"]
+    return found
 
 
 def _over_ns(evidence: Evidence, halt: Row) -> int:
