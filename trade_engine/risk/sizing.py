@@ -1,6 +1,6 @@
 """Sizing: from the exposure that a strategy wants to the order that gets it there.
 
-    order = (target - (position + working)) at the reference price, rounded down to the lot
+    order = target / reference price - (position + working), rounded down to the lot
 
 A working order that is to be replaced is left out of `working`: what is then missing is what it is
 to have left, and its OrderQty is that and what it has filled. Where nothing is missing, or only in
@@ -69,20 +69,24 @@ def size(
 ) -> Sized | None:
     """Size the order; None when the target cannot be known (see `target_notional`).
 
-    Quantities round toward zero to the lot: the order never goes past the target, nor past
-    max_notional at its worst price. multiplier is what one unit at price 1 is worth to the account.
+    Quantities round toward zero to the lot: the order never goes past the target, from whichever
+    side, nor past max_notional at its worst price. target_quantity is rounded for whoever reads it.
+    multiplier is what one unit at price 1 is worth to the account.
     """
     wanted = target_notional(signal, view.equity)
     if wanted is None:
         return None
     side, lot, held, standing = signal.side, instrument.lot, view.quantity, view.standing
-    target = wanted // (reference * multiplier * lot) * lot
+    price = reference * multiplier
+    lot_value = price * lot
     working = view.working_buy - view.working_sell
-    missing = target - held - working
+    there = held + working
     replaces = None if standing is None else standing.replaceable
     if replaces is not None:
-        missing += replaces.leaves_qty * side.sign
-    change = missing // lot * lot
+        there -= replaces.leaves_qty * side.sign
+    # Rounded once, and only the change: a target rounded by itself would be passed when reducing.
+    change = (wanted - there * price) // lot_value * lot
+    target = wanted // lot_value * lot
     limit = limit_price(side, reference, slippage_bps, instrument.tick)
     unit = worst_unit_value(limit, reference, multiplier)
 

@@ -272,11 +272,12 @@ class Sizing(_message.Message):
     working_quantity: _builtins.str
     """What its working orders may still add to it."""
     target_quantity: _builtins.str
-    """The quantity that the target exposure comes to."""
+    """The quantity that the target exposure comes to, in whole lots."""
     order_quantity: _builtins.str
-    """What is ordered: target less current less working, rounded down to the lot, after any cap,
-    without its sign. 0 when there is nothing to order. Where an order is replaced, it is not
-    counted as working, and this is what it is to have left.
+    """What is ordered: the target exposure less what current and working are worth, rounded down to
+    the lot, after any cap, without its sign; so it never goes past the target, from either side.
+    0 when there is nothing to order. Where an order is replaced, it is not counted as working, and
+    this is what it is to have left.
     """
     limit_price: _builtins.str
     """The worst price at which the order may fill; empty when there is none."""

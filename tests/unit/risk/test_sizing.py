@@ -41,6 +41,13 @@ def sized(wish: Signal, state: View, price: str = "100", bps: int = 0) -> Sized:
         (1000, BUY, (11, 0, 0), 0, Reason.SIDE_MISMATCH),
         (1000, SELL, (11, 0, 0), 1, None),
         (0, SELL, (11, 0, 0), 11, None),
+        # reducing, it stops before the target as well
+        (950, SELL, (10, 0, 0), 0, Reason.AT_TARGET),
+        (950, SELL, (11, 0, 0), 1, None),
+        (50, SELL, (10, 0, 0), 9, None),
+        (-950, BUY, (-10, 0, 0), 0, Reason.AT_TARGET),
+        (-950, BUY, (-12, 0, 0), 2, None),
+        (-950, SELL, (10, 0, 0), 19, None),
         # short, and through zero both ways
         (-1000, SELL, (-4, 0, 0), 6, None),
         (-1000, BUY, (-4, 0, 0), 0, Reason.SIDE_MISMATCH),
@@ -157,16 +164,19 @@ def test_an_order_never_goes_wrong(
     before = Fraction(state.quantity) + Fraction(state.working_buy) - Fraction(state.working_sell)
     after = before + sign * ordered
 
-    # The target is what was wanted, less the part of a lot.
+    # The target is told as what was wanted, less the part of a lot.
     assert (target / lot).denominator == 1
     assert 0 <= abs(Fraction(wanted)) - abs(target) * unit < lot * unit
     assert target * Fraction(wanted) >= 0
-    # Whole lots, in the direction that side allows, and never past the target.
+    # Whole lots, in the direction that side allows, and never past what was wanted.
+    wish_in_units = Fraction(wanted) / unit
     assert ordered >= 0
     assert (ordered / lot).denominator == 1
-    assert ordered == 0 or (before < after <= target if sign > 0 else target <= after < before)
+    assert ordered == 0 or (
+        before < after <= wish_in_units if sign > 0 else wish_in_units <= after < before
+    )
     assert (found.no_action is None) == (ordered > 0)
-    distance = (target - before) * sign
+    distance = (wish_in_units - before) * sign
     assert (found.no_action is Reason.AT_TARGET) == (abs(distance) < lot)
     assert (found.no_action is Reason.SIDE_MISMATCH) == (distance <= -lot)
     # At its worst price within max_notional, and as near to the target as that allows.
