@@ -179,8 +179,8 @@ class Holdings:
         """The most that may come to be held, long or short."""
         return max(self.longest(symbol), self.shortest(symbol))
 
-    def closes(self, strategy_id: str, symbol: str, side: str) -> bool:
-        """Whether all that works for a strategy on this side only closes what it holds."""
+    def closes(self, strategy_id: str | None, symbol: str, side: str) -> bool:
+        """Whether all that works on this side, for one strategy or for all, only closes."""
         held = -SIGN[side] * self.quantity(symbol, strategy_id)
         return self.working(symbol, side, strategy_id) <= max(held, ZERO)
 

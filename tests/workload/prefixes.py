@@ -80,7 +80,7 @@ class Prefix:
         reduces = self.closes(order) and after[SYMBOL] <= before[SYMBOL]
         approved = _approved(entry.kind, order, payload)
         if approved is not None:
-            self.past_halts += self._halted(entry.sequence, order, reduces=reduces)
+            self.past_halts += self._halted(entry.sequence, order, payload)
         yield from self._grown(entry, order, approved, before, after, reduces=reduces)
 
     def _decided(self, sequence: int, decision: Payload) -> Iterator[str]:
@@ -104,16 +104,20 @@ class Prefix:
 
     # ---- halts ------------------------------------------------------------------------------
 
-    def _halted(self, sequence: int, order: Payload, *, reduces: bool) -> Iterator[str]:
+    def _halted(self, sequence: int, order: Payload, payload: Payload) -> Iterator[str]:
         """What the halts in the journal do not let through of an order approved now.
 
-        Where more than one strategy may only reduce, closing must not open for the account either.
+        Where more than one strategy may only reduce, it must close for the account too, unless an
+        operator closes all of a scope.
         """
+        by_operator = payload.get("context", {}).get("closing", False)
+        closes_for_account = self.now.closes(None, order["symbol"], order["side"])
         for written, state in self.trading.items():
             scope = Scope.parse(written)
             if not scope.covers(self.account_id, order["strategy_id"], order["symbol"]):
                 continue
-            passes = self.closes(order) if scope.kind is ScopeKind.STRATEGY else reduces
+            own = scope.kind is ScopeKind.STRATEGY or by_operator
+            passes = self.closes(order) and (own or closes_for_account)
             if state == "HALTED" or not passes:
                 yield f"{sequence}: {order['order_id']} was approved, and {written} is {state}"
 

@@ -54,7 +54,7 @@ def decide_signal(
         EntryKind.DECISION,
         {
             "decision": decision.to_json(),
-            "context": context_json(batch, inputs) | ({"closing": True} if closing else {}),
+            "context": context_json(batch, inputs) | ({"closing": True} if inputs.closing else {}),
         },
     )
     batch.keep_decision(
@@ -126,7 +126,7 @@ def _let_close(inputs: Inputs) -> None:
         view.working_buy = ZERO
     else:
         view.working_sell = ZERO
-    inputs.strategies_listed = False
+    inputs.closing, inputs.strategies_listed = True, False
     if view.standing is not None:
         view.standing.opposite_order_id = ""
         view.standing.replaceable = None
@@ -258,6 +258,7 @@ def inputs_from_context(signal: Signal, context: dict[str, Any], rulebook: Ruleb
         else None,
         strategy=rulebook.strategies.get(signal.strategy_id),
         strategies_listed=bool(rulebook.strategies) and not context.get("closing"),
+        closing=context.get("closing", False),
         exchange=_exchange_of(signal, context, rulebook) if "exchange" in context else None,
     )
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from trade_engine.domain.decision import CheckResult, Reason, Sizing, Told
-from trade_engine.domain.limits import SLIPPAGE, Limit, LimitSpec
+from trade_engine.domain.limits import PRICE_BAND, SLIPPAGE, Limit, LimitSpec
 from trade_engine.domain.money import ZERO, text
 from trade_engine.domain.order import OrderPolicy
 from trade_engine.domain.signal import Side
@@ -25,9 +25,9 @@ class Case:
     """One signal under judgment.
 
     view, limits and currency are those of the inputs, at hand. The scopes are those that verdicts
-    name. slippage is what is asked for, quote_fault what makes the quote no price. capital is the
-    equity where it is known and positive. sized is None when no price or equity is known to size
-    by.
+    name. slippage is what is asked for, None where nothing bounds it; quote_fault what makes the
+    quote no price. capital is the equity where it is known and positive. sized is None when no
+    price or equity is known to size by.
 
     What follows is of the order. Without one sizing is None, what it adds is 0, and the numbers
     that have no default are not there; standing is None in old decisions as well. more_buy and
@@ -51,7 +51,7 @@ class Case:
     account_scope: str
     asset_scope: str
     asset_class_scope: str
-    slippage: Decimal
+    slippage: Decimal | None
     capital: Decimal | None
     quote_fault: str | None = None
     sized: Sized | None = None
@@ -77,9 +77,18 @@ class Case:
     def closes(self) -> bool:
         """Whether the order stays within the strategy's position less the closes pending."""
         view = self.view
+        return self._closes(view.quantity, view.working_buy, view.working_sell)
+
+    @property
+    def closes_for_account(self) -> bool:
+        """The same of the account's position and its pending closes, all strategies together."""
+        view = self.view
+        return self._closes(view.symbol_quantity, view.symbol_working_buy, view.symbol_working_sell)
+
+    def _closes(self, held: Decimal, working_buy: Decimal, working_sell: Decimal) -> bool:
         if self.inputs.signal.side is BUY:
-            return self.more_buy <= -view.quantity - view.working_buy
-        return self.more_sell <= view.quantity - view.working_sell
+            return self.more_buy <= -held - working_buy
+        return self.more_sell <= held - working_sell
 
     @property
     def grows(self) -> bool:
@@ -127,6 +136,8 @@ def open_case(inputs: Inputs) -> Case:
         fx_rate = rate.worst
         multiplier *= fx_rate
     bound = ZERO if instrument.order_policy is WAITS else case.slippage
+    if bound is None:
+        return case
     sized = size(signal, view, instrument, reference, bound, multiplier)
     if sized is None:
         return case
@@ -184,10 +195,15 @@ def _scopes(
     )
 
 
-def _engines_slippage(inputs: Inputs) -> Decimal:
-    """The engine's bound on slippage, which holds where the strategy set none; 0 if neither."""
+def _engines_slippage(inputs: Inputs) -> Decimal | None:
+    """The engine's bound, which holds where the strategy set none; 0 where it is not set.
+
+    Where slippage is waived, the price band bounds it; None where that is waived too.
+    """
     limit = inputs.limits.get(SLIPPAGE.name)
-    return limit.value if limit else ZERO
+    if limit is not None and limit.number is None:
+        limit = inputs.limits.get(PRICE_BAND.name)
+    return limit.number if limit else ZERO
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from trade_engine.domain.decision import CheckResult, Reason, Told, in_full
 from trade_engine.domain.limits import PRICE_BAND, SLIPPAGE
-from trade_engine.domain.money import ONE_BPS, text
+from trade_engine.domain.money import ONE_BPS, ZERO, text
+from trade_engine.domain.order import OrderPolicy
 from trade_engine.risk.case import Case, Ceiling, at_most, not_set
 
 _SLIPPAGE = Ceiling("slippage", SLIPPAGE, Reason.SLIPPAGE_LIMIT)
@@ -14,10 +15,15 @@ _PRICE_BAND = PRICE_BAND.name
 def check_slippage(case: Case) -> Told:
     """The slippage that the strategy allows may not be wider than the engine's collar.
 
-    Nor so narrow that no price on the tick lies within it.
+    Nor so narrow that no price on the tick lies within it. Something must bound it, unless orders
+    wait at the reference price.
     Source: RTS 6 Art. 15(1)(a), FIA 2024 1.3 (price tolerance).
     """
-    asked = case.slippage
+    asked, instrument = case.slippage, case.inputs.instrument
+    if asked is None:
+        if instrument is None or instrument.order_policy is not OrderPolicy.LIMIT:
+            return _unbounded(case)
+        asked = ZERO
     result = at_most(_SLIPPAGE, case, case.symbol_scope, None, asked)
     sizing = case.sizing
     if sizing is None or sizing.limit_price or type(result) is CheckResult:
@@ -29,6 +35,18 @@ def check_slippage(case: Case) -> Told:
         f"less than one tick of {case.inputs.signal.symbol}: there is no price to buy at"
     )
     return refused
+
+
+def _unbounded(case: Case) -> CheckResult:
+    return CheckResult(
+        "slippage",
+        passed=False,
+        scope=case.symbol_scope,
+        unit="bps",
+        reason=_SLIPPAGE.reason,
+        message=f"nothing bounds the price: {SLIPPAGE.name} and {_PRICE_BAND} are waived, so the "
+        "signal itself must set max_slippage_bps",
+    )
 
 
 def check_price_collar(case: Case) -> Told | None:

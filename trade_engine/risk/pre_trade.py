@@ -225,7 +225,9 @@ def _rate(sizing: Sizing) -> str:
 def check_trading_state(case: Case) -> Told:
     """HALTED refuses everything; REDUCE_ONLY lets through what only closes a position.
 
-    Where more than one strategy is told to reduce, closing must not open for the account either.
+    Where more than one strategy is told to reduce, an order must close for the account as well:
+    where another one holds the opposite, it would open or flip what the account holds. An operator
+    who closes all of a scope closes each strategy's position.
     Source: RTS 6 Art. 12, FIA 2024 1.5 (kill switch).
     """
     trading = case.view.trading
@@ -251,8 +253,8 @@ def check_trading_state(case: Case) -> Told:
 def _only_reduces(case: Case, scope: Scope) -> bool:
     if case.sized is None:
         return False
-    own = scope.kind is ScopeKind.STRATEGY
-    return case.sizing is None or (case.closes and (own or not case.grows))
+    own = scope.kind is ScopeKind.STRATEGY or case.inputs.closing
+    return case.sizing is None or (case.closes and (own or case.closes_for_account))
 
 
 # ---- what the signal names, and when --------------------------------------------------------

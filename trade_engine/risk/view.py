@@ -144,10 +144,10 @@ class Inputs:
     and quote are None when unknown. currency is the account's; broker is where its orders go.
     delivery is SENDING where this process sends them at once, QUEUED where another one does. hours
     is None where the instrument is unknown, and in what was decided before there were sessions.
-    delivery is SENDING where this process sends them at once, QUEUED where another one does.
     earlier is a quote of the symbol from before, which the price is held against. account_throttle
     is None in decisions from before there was one. strategy is what is configured of the signal's
-    strategy, None where it is not listed; strategies_listed says whether any is.
+    strategy, None where it is not listed; strategies_listed says whether any is. closing: an
+    operator closes the position, and has asked for all of them in a scope to be closed.
     """
 
     signal: Signal
@@ -168,5 +168,6 @@ class Inputs:
     account_throttle: Throttle | None = None
     strategy: StrategyTerms | None = None
     strategies_listed: bool = False
+    closing: bool = False
     exchange: Exchange | None = None
     """What converts the instrument's money; None where nothing has to be, or can be, converted."""

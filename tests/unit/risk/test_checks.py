@@ -23,6 +23,7 @@ from tests.support.cases import (
 )
 from trade_engine.domain.decision import CheckResult, Outcome, Reason
 from trade_engine.domain.limits import waived
+from trade_engine.domain.order import OrderPolicy
 from trade_engine.domain.signal import ExposureUnit, Side
 from trade_engine.domain.trading_state import GLOBAL, Scope, ScopeKind, TradingState
 from trade_engine.risk.pre_trade import decide
@@ -98,14 +99,20 @@ REDUCING = [
     ((10, 1, 0), (0, 0, 0), 100, SELL, True),
     ((-10, 4, 0), (0, 0, 0), 0, BUY, True),
     ((-10, 4, 4), (0, 0, 0), 0, BUY, False),
-    # another strategy holds the opposite: what closes here opens for the account
+    # another strategy holds the opposite: what closes here may not open nor flip the account's
     ((10, 0, 0), (-10, 0, 0), 0, SELL, False),
-    ((10, 0, 0), (-5, 0, 0), 0, SELL, True),
-    ((10, 0, 0), (-6, 0, 0), 0, SELL, False),
-    ((10, 0, 0), (0, 0, 10), 0, SELL, True),
-    ((10, 0, 0), (0, 0, 11), 0, SELL, False),
+    ((10, 0, 0), (-5, 0, 0), 500, SELL, True),
+    ((10, 0, 0), (-5, 0, 0), 400, SELL, False),
+    ((10, 0, 0), (-5, 0, 0), 0, SELL, False),
+    ((-10, 0, 0), (5, 0, 0), -500, BUY, True),
+    ((-10, 0, 0), (5, 0, 0), -400, BUY, False),
     ((-10, 0, 0), (30, 0, 0), 0, BUY, False),
     ((-10, 0, 0), (-30, 0, 0), 0, BUY, True),
+    # closes that others have working are spent; what they may open does not give more to close
+    ((10, 0, 0), (0, 0, 10), 0, SELL, False),
+    ((10, 0, 0), (10, 0, 10), 0, SELL, True),
+    ((10, 0, 0), (10, 0, 11), 0, SELL, False),
+    ((10, 0, 0), (-10, 50, 0), 0, SELL, False),
     # another strategy holds the same: nothing of its own to close
     ((0, 0, 0), (50, 0, 0), -100, SELL, False),
 ]
@@ -135,6 +142,14 @@ def test_a_strategy_told_to_reduce_closes_whatever_others_hold(others: int) -> N
     state = view(10, others=(others, 0, 0), trading=told_to(TradingState.REDUCE_ONLY, OWN))
     passed("trading_state", view=state, signal=signal(0, SELL))
     refused("trading_state", Reason.REDUCE_ONLY, view=state, signal=signal(-100, SELL))
+
+
+@pytest.mark.parametrize("others", [0, -5, -10, -100, 40])
+def test_an_operator_who_closes_all_closes_whatever_others_hold(others: int) -> None:
+    state = view(10, others=(others, 0, 0), trading=told_to(TradingState.REDUCE_ONLY))
+    passed("trading_state", view=state, signal=signal(0, SELL), closing=True)
+    wish = signal(-100, SELL)
+    refused("trading_state", Reason.REDUCE_ONLY, view=state, signal=wish, closing=True)
 
 
 @pytest.mark.parametrize("held", [10, 0, -10])
@@ -390,6 +405,31 @@ def test_without_a_bound_of_its_own_a_signal_has_the_collar() -> None:
     order = decide(inputs(**given)).order
     assert order is not None
     assert order.price == D("100.10")
+
+
+WAIVED = {name: waived(name, "w") for name in ("slippage_bps_max", "price_band_bps_max")}
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("most", [None, D(5000)])
+def test_where_nothing_bounds_the_price_there_is_no_order(side: Side, most: Decimal | None) -> None:
+    wish = signal(1000 * side.sign, side, max_slippage_bps=None, max_notional=most)
+    check = refused("slippage", Reason.SLIPPAGE_LIMIT, signal=wish, limits=limits() | WAIVED)
+    assert "must set max_slippage_bps" in check.message
+    passed("slippage", signal=replace(wish, max_slippage_bps=D(10)), limits=limits() | WAIVED)
+    waits = replace(STOCK, order_policy=OrderPolicy.LIMIT)
+    decision = decide(inputs(signal=wish, limits=limits() | WAIVED, instrument=waits))
+    assert decision.order is not None
+    assert decision.order.price == 100
+
+
+@pytest.mark.parametrize(("side", "price"), [(BUY, "103"), (SELL, "97")])
+def test_where_slippage_is_waived_the_price_band_bounds_it(side: Side, price: str) -> None:
+    held = limits(price_band_bps_max=300) | {"slippage_bps_max": WAIVED["slippage_bps_max"]}
+    wish = signal(1000 * side.sign, side, max_slippage_bps=None)
+    order = decide(inputs(signal=wish, limits=held)).order
+    assert order is not None
+    assert order.price == D(price)
 
 
 @pytest.mark.parametrize(("bps", "fits"), [("101.01", False), ("101.02", True)])
