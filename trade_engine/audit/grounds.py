@@ -92,7 +92,8 @@ class Grounds:
             [each.side.value, text(each.quantity), each.at_ns]
             for each in self._activity.approvals(strategy_id, signal["symbol"])
         ]
-        if standing["approvals"] != approvals:
+        forgotten_ns = standing.get("forgotten_ns", 0)
+        if standing["approvals"] != approvals or forgotten_ns != self._activity.forgotten_ns:
             what = f"the approvals of {strategy_id} that it looked at are not the journal's"
             self._findings.add(entry.sequence, what)
         if standing["executions"] != self._activity.executions.get(strategy_id, 0):
@@ -111,5 +112,6 @@ class Grounds:
         if state.activity.executions != self._activity.executions:
             what = "the strategies' executions are not the orders since each was last enabled"
             self._findings.add(0, what)
-        if state.activity.to_json()["approved"] != self._activity.to_json()["approved"]:
+        kept, ours = state.activity.to_json(), self._activity.to_json()
+        if any(kept.get(name) != ours.get(name) for name in ("approved", "forgotten_ns")):
             self._findings.add(0, "the approvals that are kept are not the last of the journal")

@@ -2,7 +2,7 @@
 
 It is a fold of the journal: every approved decision adds to it, an operator's resume begins the
 count of executions anew. It is bounded: an approval is forgotten once no rule asks for it, and of
-more than `APPROVALS_MAX` the oldest go first.
+more than `APPROVALS_MAX` the oldest go first: then it is remembered that something was forgotten.
 """
 
 from __future__ import annotations
@@ -32,9 +32,14 @@ _Key = tuple[str, str, Side, Decimal]
 
 @dataclass(slots=True)
 class Activity:
-    """Orders of each strategy since it was last enabled, and the last ones of each kind."""
+    """Orders of each strategy since it was last enabled, and the last ones of each kind.
+
+    forgotten_ns is when the last one was approved that was forgotten while a rule might still ask
+    for it; 0 if there never was one.
+    """
 
     executions: dict[str, int] = field(default_factory=dict)
+    forgotten_ns: int = 0
     _approved: dict[_Key, int] = field(default_factory=dict)
 
     def approve(
@@ -48,11 +53,14 @@ class Activity:
     ) -> None:
         """Count an approved order; what is older than keep_ns before it is forgotten."""
         self.executions[strategy_id] = self.executions.get(strategy_id, 0) + 1
-        approved = self._approved
-        while approved and (
-            len(approved) >= APPROVALS_MAX or next(iter(approved.values())) < at_ns - keep_ns
-        ):
-            del approved[next(iter(approved))]
+        approved, asked_for_ns = self._approved, at_ns - keep_ns
+        while approved:
+            oldest = next(iter(approved))
+            if approved[oldest] >= asked_for_ns:
+                if len(approved) < APPROVALS_MAX:
+                    break
+                self.forgotten_ns = max(self.forgotten_ns, approved[oldest])
+            del approved[oldest]
         if keep_ns:
             key = (strategy_id, symbol, side, quantity)
             approved.pop(key, None)  # the newest stands last
@@ -77,20 +85,24 @@ class Activity:
             self.executions.clear()
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form in the summary."""
-        return {
+        """The canonical form in the summary; forgotten_ns is there only when it says something."""
+        doc: dict[str, Any] = {
             "executions": self.executions,
             "approved": [
                 [strategy_id, symbol, side.value, text(quantity), at_ns]
                 for (strategy_id, symbol, side, quantity), at_ns in self._approved.items()
             ],
         }
+        if self.forgotten_ns:
+            doc["forgotten_ns"] = self.forgotten_ns
+        return doc
 
     @classmethod
     def from_json(cls, doc: dict[str, Any]) -> Activity:
         """Read what `to_json` wrote."""
         return cls(
             {name: int(count) for name, count in doc["executions"].items()},
+            int(doc.get("forgotten_ns", 0)),
             {
                 (strategy_id, symbol, Side(side), Decimal(quantity)): int(at_ns)
                 for strategy_id, symbol, side, quantity, at_ns in doc["approved"]

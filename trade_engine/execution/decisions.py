@@ -131,6 +131,7 @@ def _let_close(inputs: Inputs) -> None:
         view.standing.opposite_order_id = ""
         view.standing.replaceable = None
         view.standing.approvals = []
+        view.standing.forgotten_ns = 0
         view.standing.executions = 0
 
 
@@ -153,6 +154,7 @@ def _standing(
         opposite_order_id=_opposite(batch, signal),
         approvals=activity.approvals(signal.strategy_id, signal.symbol),
         replaceable=replaceable(batch, signal, instrument),
+        forgotten_ns=activity.forgotten_ns,
     )
 
 

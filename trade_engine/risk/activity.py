@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trade_engine.domain.activity import Approval
+from trade_engine.domain.activity import APPROVALS_MAX, Approval
 from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import (
     ACCOUNT_RATE,
@@ -14,6 +14,7 @@ from trade_engine.domain.limits import (
     REPEATED_EXECUTIONS,
     STRATEGY_RATE,
     TURNOVER,
+    Limit,
 )
 from trade_engine.domain.money import ZERO, text, whole
 from trade_engine.risk.case import Case, Ceiling, at_most, not_set
@@ -32,7 +33,8 @@ def check_duplicate(case: Case) -> Told | None:
 
     Equal: of the same strategy, symbol, side and quantity. The time is that between both
     decisions; an approval ahead of this replica's clock counts as made now. New terms for a working
-    order are no second order, and are not judged.
+    order are no second order, and are not judged. Where the account approved more within that time
+    than is remembered, an order is refused.
     Source: SEC 15c3-5 (c)(1)(ii). Unit: ms.
     """
     standing, sized = case.standing, case.sized
@@ -45,6 +47,8 @@ def check_duplicate(case: Case) -> Told | None:
         return not_set("duplicate", _DUPLICATE, scope, "ms")
     age_ms = _age_of_equal_ms(case, standing.approvals) if standing.approvals else None
     if age_ms is None or age_ms >= limit.value:
+        if standing.forgotten_ns and _age_ms(case, standing.forgotten_ns) < limit.value:
+            return _forgotten(case, limit)
         return "duplicate", scope, "ms", limit.source, limit.number, age_ms, None
     signal, quantity = case.inputs.signal, case.more_buy or case.more_sell
     return CheckResult(
@@ -71,7 +75,26 @@ def _age_of_equal_ms(case: Case, approvals: list[Approval]) -> Decimal | None:
             and (last_ns is None or each.at_ns > last_ns)
         ):
             last_ns = each.at_ns
-    return None if last_ns is None else max(case.inputs.now_ns - last_ns, 0) * MS_PER_NS
+    return None if last_ns is None else _age_ms(case, last_ns)
+
+
+def _age_ms(case: Case, at_ns: int) -> Decimal:
+    return max(case.inputs.now_ns - at_ns, 0) * MS_PER_NS
+
+
+def _forgotten(case: Case, limit: Limit) -> CheckResult:
+    """So many were approved within the interval that the first of them are not remembered."""
+    return CheckResult(
+        "duplicate",
+        passed=False,
+        scope=case.strategy_scope,
+        unit="ms",
+        reason=Reason.DUPLICATES_UNKNOWN,
+        limit=limit.number,
+        source=limit.source,
+        message=f"more than {APPROVALS_MAX} different orders of the account were approved within "
+        f"{text(limit.value)} ms ({limit.source}): whether an equal one was is not known",
+    )
 
 
 def check_strategy_rate(case: Case) -> Told:

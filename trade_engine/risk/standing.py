@@ -57,7 +57,8 @@ class Standing:
     since the day began. executions are the strategy's orders since it was last enabled; approvals
     its latest in the symbol. opposite_order_id is a working order of the strategy in the symbol on
     the other side than the signal's; empty if there is none. replaceable is None where the signal
-    would not replace, but add.
+    would not replace, but add. forgotten_ns is when the last order of the account was approved that
+    is not remembered any more although a rule may ask for it; 0 for none.
     """
 
     cash: Decimal = ZERO
@@ -73,9 +74,10 @@ class Standing:
     opposite_order_id: str = ""
     approvals: list[Approval] = field(default_factory=list)
     replaceable: Replaceable | None = None
+    forgotten_ns: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form in the journal; replaceable is there only when there is one."""
+        """The canonical form in the journal; the last two are there only when there is one."""
         doc: dict[str, Any] = {
             "cash": text(self.cash),
             "net_long": text(self.net_long),
@@ -92,6 +94,8 @@ class Standing:
         }
         if self.replaceable is not None:
             doc["replaceable"] = self.replaceable.to_json()
+        if self.forgotten_ns:
+            doc["forgotten_ns"] = self.forgotten_ns
         return doc
 
     @classmethod
@@ -114,4 +118,5 @@ class Standing:
                 for side, quantity, at_ns in doc["approvals"]
             ],
             replaceable=Replaceable.from_json(doc["replaceable"]) if "replaceable" in doc else None,
+            forgotten_ns=int(doc.get("forgotten_ns", 0)),
         )

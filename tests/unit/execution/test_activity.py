@@ -75,6 +75,33 @@ def test_an_equal_order_is_refused_in_its_batch_and_after_and_passes_in_time() -
         assert decide_signal(batch, signal(3100, signal_id="s-5"), ALLOWED).order is not None
 
 
+def test_an_equal_order_behind_more_than_are_remembered_is_refused_until_its_time_is_over() -> None:
+    account, rules = Ledgered(), limited(duplicate_interval_ms_min=10)
+
+    def ask(number: int, name: str, at_ns: int) -> list[Reason]:
+        with account.batch(rules, now_ns=at_ns) as batch:
+            wish = signal(100 * number, signal_id=f"{name}-{at_ns}", strategy_id=name)
+            return decide_signal(batch, wish, ALLOWED).reasons
+
+    for number in range(APPROVALS_MAX):
+        assert ask(1, f"s-{number}", NOW_NS + number) == []
+    assert ask(1, "one-more", NOW_NS + APPROVALS_MAX) == []  # and the first one is forgotten
+    assert ask(2, "s-0", NOW_NS + 5 * MS) == [Reason.DUPLICATES_UNKNOWN]
+    assert ask(1, "another", NOW_NS + 10 * MS - 1) == [Reason.DUPLICATES_UNKNOWN]
+    assert ask(2, "s-0", NOW_NS + 10 * MS) == []
+
+    verification = Verification("main", book)
+    for entry in account.journal:
+        verification.take(entry)
+    verification.compare(account.state, account.orders.values(), account.executions)
+    assert verification.findings.faults == []
+    account.state.activity.forgotten_ns = 0
+    verification.compare(account.state, account.orders.values(), account.executions)
+    assert [fault.what for fault in verification.findings.faults] == [
+        "the approvals that are kept are not the last of the journal"
+    ]
+
+
 def test_a_count_that_was_tampered_with_is_found() -> None:
     account = Ledgered()
     with account.batch() as batch:

@@ -102,6 +102,22 @@ def test_another_side_or_quantity_is_no_duplicate(other: Approval) -> None:
     passed("duplicate", view=view(standing=standing(approvals=[other])), limits=given)
 
 
+@pytest.mark.parametrize(
+    ("age_ns", "fits"), [(10 * MS + 1, True), (10 * MS, True), (10 * MS - 1, False), (-5, False)]
+)
+def test_where_an_equal_order_may_be_forgotten_none_is_approved(age_ns: int, *, fits: bool) -> None:
+    given = {
+        "view": view(standing=standing(forgotten_ns=NOW_NS - age_ns)),
+        "limits": limits(duplicate_interval_ms_min=10),
+    }
+    if fits:
+        passed("duplicate", **given)
+        return
+    check = refused("duplicate", Reason.DUPLICATES_UNKNOWN, **given)
+    assert numbers(check) == (10, None, None, "ms", "strategy:momentum")
+    assert "whether an equal one was is not known" in check.message
+
+
 # ---- rates and confidence -------------------------------------------------------------------
 
 
