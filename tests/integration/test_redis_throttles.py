@@ -66,6 +66,24 @@ async def test_one_throttle_at_two_rates_in_one_batch(risk_store: RedisRiskStore
     assert found[3].remaining == 13
 
 
+async def test_a_message_takes_from_both_of_its_throttles_or_from_neither(
+    risk_store: RedisRiskStore,
+) -> None:
+    """A strategy that sends too fast takes nothing from the account, and so from the others."""
+    fast, calm = (ThrottleRequest(key, TIGHT, with_next=True) for key in ("fast", "calm"))
+    account = ThrottleRequest("account", Rate(count=1, period_ns=S, burst=1, source="l"))
+    found = await verdicts(risk_store, ask(throttles=[fast, account, *[fast, account] * 9]))
+    assert [each.allowed for each in found] == [True, True, *[False, True] * 9]
+    (own, shared) = await verdicts(risk_store, ask(batch_id="b-2", throttles=[calm, account]))
+    assert (own.allowed, shared.allowed, shared.remaining) == (True, True, 0)
+    # And the other way round: what the account refuses, the strategy may send once it can.
+    late = ThrottleRequest("late", TIGHT, with_next=True)
+    (own, shared) = await verdicts(risk_store, ask(batch_id="b-3", throttles=[late, account]))
+    assert (own.allowed, shared.allowed) == (True, False)
+    (own,) = await verdicts(risk_store, ask(batch_id="b-4", throttles=of(TIGHT, key="late")))
+    assert own.allowed
+
+
 async def test_accounts_are_apart(risk_store: RedisRiskStore) -> None:
     await verdicts(risk_store, ask(throttles=of(TIGHT)))
     (other,) = await verdicts(risk_store, ask(account_id="acct-2", throttles=of(TIGHT)))
@@ -185,8 +203,10 @@ jumps = st.one_of(
     st.integers(0, 10),
     st.integers(-(2**54), 2**54),
 )
+MESSAGES = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)]
+"""Which throttles a message takes from."""
 batches = st.lists(
-    st.tuples(jumps, st.lists(st.integers(0, 2), min_size=1, max_size=8)),
+    st.tuples(jumps, st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=8)),
     min_size=1,
     max_size=6,
 )
@@ -205,7 +225,7 @@ async def test_lua_answers_as_the_reference_does(
     redis_link: RedisLink,
     of_keys: list[Rate],
     start_ns: int,
-    steps: list[tuple[int, list[int]]],
+    steps: list[tuple[int, list[tuple[int, ...]]]],
 ) -> None:
     """Whatever the clock does, from 0 on and through every power of two that doubles round at."""
     await redis_link.run(("FLUSHDB",))
@@ -214,17 +234,22 @@ async def test_lua_answers_as_the_reference_does(
     for number, (jump, asked) in enumerate(steps):
         now_ns = max(now_ns + jump, 0)
         expected = []
-        for which in asked:
-            verdict, tats[which] = gcra(tats.get(which), now_ns, of_keys[which])
-            expected.append(
-                ThrottleVerdict(
-                    verdict.allowed, verdict.limit, verdict.remaining, verdict.retry_after_ns
-                )
-            )
+        for message in asked:
+            answers = [gcra(tats.get(which), now_ns, of_keys[which]) for which in message]
+            expected += [
+                ThrottleVerdict(each.allowed, each.limit, each.remaining, each.retry_after_ns)
+                for each, _ in answers
+            ]
+            if all(each.allowed for each, _ in answers):
+                tats |= {which: tat for which, (_, tat) in zip(message, answers, strict=True)}
         request = ask(
             batch_id=f"batch-{number}",
             now_ns=now_ns,
-            throttles=[ThrottleRequest(f"k{which}", of_keys[which]) for which in asked],
+            throttles=[
+                ThrottleRequest(f"k{which}", of_keys[which], with_next=which != message[-1])
+                for message in asked
+                for which in message
+            ],
         )
         assert await verdicts(risk_store, request) == expected
     for which, tat_ns in tats.items():

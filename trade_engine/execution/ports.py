@@ -260,10 +260,14 @@ class RecordQueries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ThrottleRequest:
-    """Ask a throttle for one message. key is for instance `strategy:momentum-v1`."""
+    """Ask a throttle for one message. key is for instance `strategy:momentum-v1`.
+
+    with_next: the message is the next request's as well, and takes from both throttles or neither.
+    """
 
     key: str
     rate: Rate
+    with_next: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,8 @@ def _compress(
 ) -> tuple[list[str], list[Argument], list[Argument]]:
     """Many requests are of few throttles: the names, the specs, and each request's spec.
 
-    A spec is three arguments: which name (from 1), interval and tolerance in ns.
+    A spec is three arguments: which name (from 1), interval and tolerance in ns. A request that is
+    for a message of the next one too is its spec's number below 0.
     """
     names: dict[str, int] = {}
     specs: list[Argument] = []
@@ -199,7 +200,7 @@ def _compress(
             name = names.setdefault(request.key, len(names) + 1)
             specs += (str(name), str(interval_ns), str(tolerance_ns))
             index = known[spec] = str(len(known) + 1)
-        indexes.append(index)
+        indexes.append(f"-{index}" if request.with_next else index)
     return list(names), specs, indexes
 
 

@@ -14,7 +14,8 @@
 -- peek              '1': answer each request as if it were alone, and count nothing
 -- specs             how many (key, interval, tolerance) follow: which of the throttles (1 is
 --                   KEYS[3]), its emission interval and its tolerance, in ns below 2^52
--- spec...           one per request, in order: which of the specs it is about
+-- spec...           one per request, in order: which of the specs it is about; below 0 where it is
+--                   for the same message as the next request, which takes from both or neither
 --
 -- epoch and seq in the answer are false when there is no fold; fold is false, or field, value...
 -- verdicts is one number for each request, space-separated: how many more would be allowed now, or,
@@ -57,19 +58,36 @@ local function ask_throttles()
   for i = FIRST_SPEC, first_request - 1, 3 do
     specs[#specs + 1] = {tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])}
   end
-  for i = first_request, #ARGV do
-    local spec = specs[tonumber(ARGV[i])]
-    local key, interval, tolerance = spec[1], spec[2], spec[3]
-    local after = ahead[key] + interval
-    if after > tolerance then
-      answers[#answers + 1] = string.format('%d', tolerance - after)
-    else
-      answers[#answers + 1] = string.format('%d', math.floor((tolerance - after) / interval))
-      if not peek then
-        ahead[key] = after
-        counted[key] = true
-      end
+  -- Answers one request, and says whether it is allowed.
+  local function ask(spec)
+    local after = ahead[spec[1]] + spec[2]
+    if after > spec[3] then
+      answers[#answers + 1] = string.format('%d', spec[3] - after)
+      return false
     end
+    answers[#answers + 1] = string.format('%d', math.floor((spec[3] - after) / spec[2]))
+    return true
+  end
+  local function count(spec)
+    if peek then return end
+    ahead[spec[1]] = ahead[spec[1]] + spec[2]
+    counted[spec[1]] = true
+  end
+  local i = first_request
+  while i <= #ARGV do
+    local which = tonumber(ARGV[i])
+    local first, second = specs[math.abs(which)], nil
+    local allowed = ask(first)
+    if which < 0 then
+      i = i + 1
+      second = specs[tonumber(ARGV[i])]
+      allowed = ask(second) and allowed
+    end
+    if allowed then
+      count(first)
+      if second then count(second) end
+    end
+    i = i + 1
   end
   for key in pairs(counted) do
     keep(KEYS[key + 2], ahead[key])
