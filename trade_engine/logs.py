@@ -6,6 +6,7 @@ adapters, libraries) comes out in the same form, with the name of its logger.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
@@ -26,6 +27,16 @@ class _IntoStructlog(logging.Handler):
             )
         except Exception:  # noqa: BLE001  # a line that cannot be logged must not stop its writer
             self.handleError(record)
+
+
+class _StandardError(io.StringIO):
+    """Standard error as it is when a line is written, whoever has put another in its place."""
+
+    def write(self, written: str) -> int:
+        return sys.stderr.write(written)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def configure_logs(level: str, form: str) -> None:
@@ -49,7 +60,7 @@ def configure_logs(level: str, form: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_StandardError()),
         cache_logger_on_first_use=True,
     )
     logging.getLogger("trade_engine").setLevel(level.upper())

@@ -86,3 +86,21 @@ def test_a_commands_standard_output_is_its_answer_alone() -> None:
     assert done.stdout.startswith("trade-engine ")
     assert len(done.stdout.splitlines()) == 1
     assert "record_call_too_slow" in done.stderr
+
+
+def test_a_standard_error_that_was_put_in_place_for_a_while_is_not_kept() -> None:
+    program = (
+        "import io, sys, structlog\n"
+        "from trade_engine.logs import configure_logs\n"
+        "kept, sys.stderr = sys.stderr, io.StringIO()\n"
+        "configure_logs('info', 'json')\n"
+        "structlog.get_logger().info('aside')\n"
+        "sys.stderr.close()\n"
+        "sys.stderr = kept\n"
+        "structlog.get_logger().info('heard')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["heard"]
