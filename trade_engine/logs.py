@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from contextlib import suppress
 
 import structlog
 
@@ -30,13 +31,20 @@ class _IntoStructlog(logging.Handler):
 
 
 class _StandardError(io.StringIO):
-    """Standard error as it is when a line is written, whoever has put another in its place."""
+    """Standard error as it is when a line is written, whoever has put another in its place.
+
+    One that takes nothing (a pipe whose reader is gone, a full disk) loses the line: what is logged
+    stands in the middle of the path to capital, and must not break it.
+    """
 
     def write(self, written: str) -> int:
-        return sys.stderr.write(written)
+        with suppress(OSError, ValueError):
+            sys.stderr.write(written)
+        return len(written)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logs(level: str, form: str) -> None:

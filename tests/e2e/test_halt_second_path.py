@@ -123,7 +123,8 @@ def test_it_says_which_store_it_could_not_reach(
     assert done.code == 1
     assert done.took_s < 2 + SLACK_S
     assert said["result"] == "HALT_RESULT_IN_DOUBT"
-    assert said["stores"] == {lost: "it did not answer in time", took: "took it"}
+    assert said["stores"][took] == "took it"
+    assert "did not answer" in said["stores"][lost]  # the store's own limit, or the command's
     cli("halt", "--symbol", "IBM", "--reason", "x", data_dir=data_dir, target=engine.target)
     resumed = cli(
         "resume", "--symbol", "IBM", "--reason", "over", data_dir=data_dir, target=engine.target

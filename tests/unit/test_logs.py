@@ -104,3 +104,21 @@ def test_a_standard_error_that_was_put_in_place_for_a_while_is_not_kept() -> Non
     )
     assert (done.returncode, done.stdout) == (0, "")
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["heard"]
+
+
+def test_a_standard_error_that_takes_nothing_stops_nobody() -> None:
+    program = (
+        "import os, structlog\n"
+        "from trade_engine.logs import configure_logs\n"
+        "configure_logs('info', 'json')\n"
+        "unread, ours = os.pipe()\n"
+        "os.close(unread)\n"
+        "os.dup2(ours, 2)\n"
+        "for _ in range(3):\n"
+        "    structlog.get_logger().error('lost')\n"
+        "print('went on')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "went on\n"
