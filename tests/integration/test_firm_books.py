@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.support.audited import audit
@@ -20,10 +21,13 @@ from tests.support.trading import (
     signal,
     until_quiet,
 )
+from trade_engine.api.portfolio_client import GrpcPortfolioSource
 from trade_engine.domain.decision import Decision, Outcome, Reason
+from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.signal import Side
 from trade_engine.portfolio.comparison import Tolerance
+from trade_engine.v1 import portfolio_pb2, portfolio_service_pb2, portfolio_service_pb2_grpc
 from trade_engine.wiring import Plan, Running, running
 
 pytestmark = pytest.mark.stores
@@ -131,3 +135,53 @@ async def outcome(run: Running, wanted: Outcome) -> bool:
 async def agrees(*runs: Running) -> bool:
     accounts = [(await run.engine.status(ACCOUNT)).accounts[0] for run in runs]
     return all(each.books and not each.books.differences for each in accounts)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(1_700_000_000_000, 0), (1_700_000_000_000_000_000, 0), (-1, 0), (1, -1)]
+)
+async def test_a_time_that_is_none_is_a_wrong_answer(seconds: int, nanos: int) -> None:
+    class Books(portfolio_service_pb2_grpc.PortfolioServiceServicer):
+        async def GetPortfolio(self, request: Any, context: Any) -> Any:  # noqa: N802
+            told = portfolio_pb2.Portfolio(
+                account_id=request.account_id, currency="USD", cash="1", equity="1"
+            )
+            told.as_of_time.seconds, told.as_of_time.nanos = seconds, nanos
+            return portfolio_service_pb2.GetPortfolioResponse(portfolio=told)
+
+    server = grpc.aio.server()
+    portfolio_service_pb2_grpc.add_PortfolioServiceServicer_to_server(Books(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    source = GrpcPortfolioSource(f"127.0.0.1:{port}", 5.0)
+    try:
+        with pytest.raises(StoreUnavailable, match="answers wrongly: as_of_time: got 'seconds"):
+            await source.portfolio(ACCOUNT)
+    finally:
+        await source.close()
+        await server.stop(None)
+
+
+async def test_whatever_an_answer_does_the_next_one_counts(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    books = tmp_path / "books.json"
+    books.write_text(json.dumps({ACCOUNT: BOOKS}))
+    answers = GrpcPortfolioSource.portfolio
+    with portfolio_service(books) as target:
+        plan = patient_plan(
+            database_url, redis_url, rulebook(), "replica-0", portfolio_target=target
+        )
+        plan.portfolio_age_ms_max = 2_500
+        async with running(plan) as run:
+            await run.engine.publish_quotes([quote(symbol) for symbol in SYMBOLS])
+            await eventually(lambda: outcome(run, Outcome.APPROVED))
+
+            async def fails(*_: object) -> None:
+                raise ValueError("nobody thought of this")
+
+            monkeypatch.setattr(GrpcPortfolioSource, "portfolio", fails)
+            await eventually(lambda: says(run, "could not be read; see the log"))
+            monkeypatch.setattr(GrpcPortfolioSource, "portfolio", answers)
+            await eventually(lambda: outcome(run, Outcome.APPROVED))
+            assert not run.engine.failed.is_set()

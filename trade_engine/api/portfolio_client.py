@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from trade_engine.api.convert import instant
 from trade_engine.domain.errors import EngineError, InvalidField, StoreUnavailable
 from trade_engine.domain.money import parse
 from trade_engine.portfolio.view import Holding, Portfolio
@@ -66,7 +67,7 @@ def _read(told: portfolio_pb2.Portfolio, account_id: str) -> Portfolio:
         cash=parse(told.cash, "cash"),
         equity=parse(told.equity, "equity"),
         holdings=holdings,
-        as_of_ns=told.as_of_time.ToNanoseconds(),
+        as_of_ns=instant(told.as_of_time, "as_of_time"),
     )
 
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import StoreUnavailable
 from trade_engine.execution.books_compare import BooksComparison
@@ -15,6 +17,8 @@ from trade_engine.execution.ports import PortfolioSource
 from trade_engine.execution.requests import BooksRequest
 from trade_engine.portfolio.client import Books
 from trade_engine.portfolio.comparison import Tolerance
+
+log = structlog.get_logger(__name__)
 
 ASK_EVERY_S = 1.0
 
@@ -68,6 +72,10 @@ class PortfolioWatch:
             books.told = await self._source.portfolio(gate.account_id)
         except StoreUnavailable as error:
             books.failure = error.message
+        except Exception:
+            # Whatever an answer does to us, the other accounts are asked on.
+            log.exception("books_not_read", account_id=gate.account_id)
+            books.failure = "the portfolio service's answer could not be read; see the log"
         else:
             books.failure = ""
             self._compare(gate)
