@@ -362,8 +362,8 @@ def _an_approved_order_is_lost() -> None:
 def _a_key_is_left_in_redis() -> None:
     put_quotes = RedisRiskStore.put_quotes
 
-    async def littering(self: RedisRiskStore, offered: Any) -> None:
-        await put_quotes(self, offered)
+    async def littering(self: RedisRiskStore, offered: Any, now_ns: int) -> None:
+        await put_quotes(self, offered, now_ns)
         await self._link.run(("SET", "te:{default}:seen:left", "1"))
 
     _put(RedisRiskStore, "put_quotes", littering)

@@ -118,6 +118,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"ask": "1." + "0" * 12 + "1"}, "ask: must be a number with at most 12 decimals"),
     ({"bid_size": "-1"}, "bid_size: must be 0 or more, got -1"),
     ({"quote_time": "1969-12-31T23:59:59Z"}, "quote_time: must be a time from 1970-01-01"),
+    ({"quote_time": "2099-01-01T00:00:00Z"}, "quote_time: must be at most 1000 ms ahead of"),
+    ({"quote_time": "9999-12-31T23:59:59Z"}, "quote_time: must be at most 1000 ms ahead of"),
     ({"source": "x" * 65}, "source: must be at most 64 printable characters"),
     ({"source": "a\nb"}, "source: must be at most 64 printable characters"),
 ]

@@ -134,7 +134,7 @@ async def test_databases_of_one_server_do_not_hear_each_other(private_redis: Pri
         await each.listening.wait()
     await feed.listening.wait()
     doorbells[0].ring("acct-1", 7)
-    await RedisRiskStore(links[0], "replica-0").put_quotes([make.quote("AAPL")])
+    await RedisRiskStore(links[0], "replica-0").put_quotes([make.quote("AAPL")], make.NOW)
     await asyncio.sleep(0.1)
     assert ears[0].rings
     assert ears[1].rings == []

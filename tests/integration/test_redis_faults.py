@@ -84,7 +84,7 @@ CALLS: dict[str, Callable[[RedisRiskStore], Awaitable[object]]] = {
     "apply": lambda store: store.apply(COMMIT),
     "replace": lambda store: store.replace(AFTER),
     "put_controls": lambda store: store.put_controls([make.scope_state()], complete=True),
-    "put_quotes": lambda store: store.put_quotes(QUOTES),
+    "put_quotes": lambda store: store.put_quotes(QUOTES, make.NOW),
 }
 
 

@@ -48,7 +48,7 @@ async def test_an_empty_redis_knows_nothing(
 ) -> None:
     await risk_store.replace(make.account_state(7))
     await risk_store.put_controls([], complete=True)
-    await risk_store.put_quotes([make.quote("AAPL")])
+    await risk_store.put_quotes([make.quote("AAPL")], LATER)
     await redis_link.run(("FLUSHDB",))
     found = await risk_store.snapshot(ask(known_sequence=7, symbols=["AAPL"]))
     assert is_unknown(found)
@@ -366,40 +366,59 @@ async def test_applying_leaves_the_bytes_that_replacing_does(
 
 # ---- quotes ---------------------------------------------------------------------------------
 
+LATER = 2**63
+"""Now, as far as quotes are concerned: none of them is of the future."""
+
 
 async def test_quotes_are_known_by_symbol(risk_store: RedisRiskStore) -> None:
     quotes = [make.quote("AAPL"), make.quote("MSFT", "99.5")]
-    await risk_store.put_quotes(quotes)
+    await risk_store.put_quotes(quotes, LATER)
     assert await risk_store.quotes(["AAPL", "NONE", "MSFT"]) == {
         "AAPL": quotes[0],
         "MSFT": quotes[1],
     }
     assert (await risk_store.snapshot(ask(symbols=["MSFT", "NONE"]))).quotes == {"MSFT": quotes[1]}
     assert await risk_store.quotes([]) == {}
-    await risk_store.put_quotes([])
+    await risk_store.put_quotes([], LATER)
 
 
 async def test_an_older_quote_is_not_taken(risk_store: RedisRiskStore) -> None:
     newest = make.quote("AAPL", "150", make.NOW)
-    await risk_store.put_quotes([newest])
-    await risk_store.put_quotes([make.quote("AAPL", "149", make.NOW - 1)])
+    await risk_store.put_quotes([newest], LATER)
+    await risk_store.put_quotes([make.quote("AAPL", "149", make.NOW - 1)], LATER)
     assert await risk_store.quotes(["AAPL"]) == {"AAPL": newest}
     same_time = make.quote("AAPL", "151", make.NOW)
-    await risk_store.put_quotes([same_time])
+    await risk_store.put_quotes([same_time], LATER)
     assert await risk_store.quotes(["AAPL"]) == {"AAPL": same_time}
+
+
+async def test_a_quote_of_the_future_keeps_no_other_out(risk_store: RedisRiskStore) -> None:
+    """It was taken by a replica whose clock was ahead; nothing else would heal the symbol."""
+    ahead = make.quote("AAPL", "300", make.NOW + 3600 * make.S)
+    await risk_store.put_quotes([ahead], ahead.time_ns)
+    true = make.quote("AAPL", "150", make.NOW)
+    await risk_store.put_quotes([true], make.NOW)
+    assert await risk_store.quotes(["AAPL"]) == {"AAPL": true}
+    asked = ask(symbols=["AAPL"])
+    asked.earlier = ["AAPL"]
+    assert (await risk_store.snapshot(asked)).earlier == {"AAPL": true}
+    in_time = make.quote("AAPL", "151", make.NOW + make.S)
+    await risk_store.put_quotes([in_time], make.NOW)
+    await risk_store.put_quotes([true], make.NOW)
+    assert await risk_store.quotes(["AAPL"]) == {"AAPL": in_time}
 
 
 async def test_the_newest_of_a_batch_is_kept(risk_store: RedisRiskStore) -> None:
     offered = [make.quote("AAPL", str(100 + n), make.NOW + n) for n in (1, 5, 3)]
-    await risk_store.put_quotes(offered)
+    await risk_store.put_quotes(offered, LATER)
     assert await risk_store.quotes(["AAPL"]) == {"AAPL": offered[1]}
 
 
 async def test_times_are_compared_to_the_nanosecond(risk_store: RedisRiskStore) -> None:
     """Two instants that one double stands for are two."""
     early, late = make.quote("AAPL", "1", 2**62), make.quote("AAPL", "2", 2**62 + 1)
-    await risk_store.put_quotes([late])
-    await risk_store.put_quotes([early])
+    await risk_store.put_quotes([late], LATER)
+    await risk_store.put_quotes([early], LATER)
     assert await risk_store.quotes(["AAPL"]) == {"AAPL": late}
 
 
@@ -426,11 +445,11 @@ async def test_every_quote_taken_is_told_once_in_order(
     subscription.start()
     await subscription.listening.wait()
     offered = [make.quote(f"S{n % 7}", str(n + 1), make.NOW + n) for n in range(BATCH_MAX + 20)]
-    await risk_store.put_quotes(offered)
-    await risk_store.put_quotes([make.quote("S1", "5", 1)])  # old: not told
-    await risk_store.put_quotes(offered[-1:])  # known already: not told
+    await risk_store.put_quotes(offered, LATER)
+    await risk_store.put_quotes([make.quote("S1", "5", 1)], LATER)  # old: not told
+    await risk_store.put_quotes(offered[-1:], LATER)  # known already: not told
     last = make.quote("S1", "6", 2 * make.NOW)
-    await risk_store.put_quotes([last])
+    await risk_store.put_quotes([last], LATER)
     await make.until(lambda: len(heard) > len(offered))
     await subscription.stop()
     assert heard == [*offered, last]

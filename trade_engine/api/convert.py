@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import partial
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trade_engine.api.reading import Reader, named, printable
-from trade_engine.domain.clock import NS_PER_S
+from trade_engine.domain.clock import FUTURE_TOLERANCE_NS, NS_PER_MS, NS_PER_S
 from trade_engine.domain.decision import Outcome
 from trade_engine.domain.errors import InvalidField, InvalidFields
 from trade_engine.domain.market import Quote
@@ -76,7 +77,7 @@ def signal_of(message: signal_pb2.Signal, default_account: str, prefix: str) -> 
         exposure_unit=unit,
         max_slippage_bps=slippage,
         max_notional=notional,
-        created_at_ns=None if made is None else read(_instant, made, "create_time"),
+        created_at_ns=None if made is None else read(instant, made, "create_time"),
     )
     reader.done()
     return signal
@@ -99,6 +100,8 @@ def required_signal(
 def quote_of(message: market_data_service_pb2.Quote, received_ns: int) -> Quote:
     """Read a quote, and hold it to making sense as a price; undated, it is of `received_ns`.
 
+    One from the future would keep every true one out, as older, until its time has come.
+
     Raises:
         InvalidFields: every bad field is named; or the quote as a whole, under "quote".
     """
@@ -112,7 +115,9 @@ def quote_of(message: market_data_service_pb2.Quote, received_ns: int) -> Quote:
         bid_size=read(_optional_size, message.bid_size, "bid_size"),
         ask_size=read(_optional_size, message.ask_size, "ask_size"),
         last=read(_optional_decimal, message.last, "last"),
-        time_ns=read(_instant, message.quote_time, "quote_time") if dated else received_ns,
+        time_ns=read(partial(_past_instant, received_ns), message.quote_time, "quote_time")
+        if dated
+        else received_ns,
         source=read(_source, message.source, "source"),
     )
     reader.done()
@@ -214,13 +219,22 @@ def _positive(given: float, field: str) -> Decimal:
     return value
 
 
-def _instant(given: Timestamp, field: str) -> int:
+def instant(given: Timestamp, field: str) -> int:
     """Nanoseconds since 1970; the message's own range is wider than what can be written down."""
     seconds, nanos = given.seconds, given.nanos
     if not (0 <= seconds < YEAR_10000_S and 0 <= nanos < NS_PER_S):
         shown = f"seconds {seconds}, nanos {nanos}"
         raise InvalidField(field, shown, "a time from 1970-01-01 to 9999-12-31 in UTC")
     return seconds * NS_PER_S + nanos
+
+
+def _past_instant(now_ns: int, given: Timestamp, field: str) -> int:
+    at_ns = instant(given, field)
+    if at_ns > now_ns + FUTURE_TOLERANCE_NS:
+        ahead_ms = (at_ns - now_ns) // NS_PER_MS
+        allowed = f"at most {FUTURE_TOLERANCE_NS // NS_PER_MS} ms ahead of the engine's clock"
+        raise InvalidField(field, f"{given.ToJsonString()}, {ahead_ms} ms ahead", allowed)
+    return at_ns
 
 
 def _optional_decimal(given: str, field: str) -> Decimal | None:

@@ -11,6 +11,9 @@ Clock = Callable[[], int]
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
+FUTURE_TOLERANCE_NS = NS_PER_S
+"""How far a sender's clock may run ahead of ours before the time that it tells is not believed."""
+
 
 def rfc3339(instant_ns: int) -> str:
     """Write an instant as RFC 3339 in UTC with microseconds."""

@@ -385,7 +385,7 @@ class Engine:
 
     async def publish_quotes(self, quotes: list[Quote]) -> None:
         """Remember quotes; one older than the known one of its symbol is not taken over."""
-        await self._parts.stores.risk.put_quotes(quotes)
+        await self._parts.stores.risk.put_quotes(quotes, self._parts.clock())
 
     async def quotes(self, symbols: list[str]) -> dict[str, Quote]:
         """The last quotes of these symbols; unknown ones are absent."""

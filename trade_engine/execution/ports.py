@@ -375,8 +375,11 @@ class RiskStore(Protocol):
     async def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """The last quotes of these symbols; unknown ones are absent."""
 
-    async def put_quotes(self, quotes: Sequence[Quote]) -> None:
-        """Remember quotes; one older than the known one of its symbol is not taken over."""
+    async def put_quotes(self, quotes: Sequence[Quote], now_ns: int) -> None:
+        """Remember quotes; one older than the known one of its symbol is not taken over.
+
+        A known one of after now (see `FUTURE_TOLERANCE_NS`) keeps none out.
+        """
 
 
 class ControlStore(Protocol):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trade_engine.domain.clock import NS_PER_S
+from trade_engine.domain.clock import FUTURE_TOLERANCE_NS
 from trade_engine.domain.decision import (
     CheckResult,
     Checks,
@@ -77,8 +77,6 @@ from trade_engine.risk.view import Inputs
 
 Check = Callable[[Case], Told | None]
 
-FUTURE_TOLERANCE_NS = NS_PER_S
-"""How far a sender's clock may run ahead of ours before its create_time is not believed."""
 _AHEAD_NS = -FUTURE_TOLERANCE_NS
 _SIGNAL_AGE = Ceiling("signal_age", SIGNAL_AGE, Reason.SIGNAL_STALE)
 _REJECTED, _NO_ACTION, _APPROVED = Outcome.REJECTED, Outcome.NO_ACTION, Outcome.APPROVED

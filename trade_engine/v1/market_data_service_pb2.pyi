@@ -59,7 +59,8 @@ class Quote(_message.Message):
     @_builtins.property
     def quote_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. When it was quoted, by its source: its age counts from here. Absent: when the engine
-        received it, so a feed that may lag must say.
+        received it, so a feed that may lag must say. More than a second ahead of the engine's clock is
+        refused: it would keep every true quote out, as older, until that time has come.
         """
 
     def __init__(

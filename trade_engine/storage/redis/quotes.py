@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from trade_engine.domain.clock import FUTURE_TOLERANCE_NS
 from trade_engine.domain.market import Quote
 from trade_engine.storage.redis import encoding, keys, scripts
 from trade_engine.storage.redis.connect import Command, RedisLink
@@ -40,14 +41,16 @@ def answered(values: Sequence[bytes | None]) -> dict[str, Quote]:
     return known
 
 
-def offering(quotes: Sequence[Quote], database: int) -> Iterator[Command]:
+def offering(quotes: Sequence[Quote], now_ns: int, database: int) -> Iterator[Command]:
     """The commands that remember and tell quotes, in order."""
+    latest = encoding.time_digits(now_ns + FUTURE_TOLERANCE_NS)
     channel = keys.quotes_channel(database)
     for start in range(0, len(quotes), BATCH_MAX):
         batch = quotes[start : start + BATCH_MAX]
         args: list[Argument] = [
             channel,
             str(EARLIER_S),
+            latest,
             *map(encoding.quote_value, batch),
         ]
         symbols = [each.symbol for each in batch]

@@ -169,9 +169,9 @@ class RedisRiskStore:
         (values,) = await self._link.run(quotes.asking(symbols))
         return quotes.answered(values)
 
-    async def put_quotes(self, offered: Sequence[Quote]) -> None:
+    async def put_quotes(self, offered: Sequence[Quote], now_ns: int) -> None:
         """Remember quotes and tell every replica; older ones than the known are left out."""
-        for command in quotes.offering(offered, self._link.database):
+        for command in quotes.offering(offered, now_ns, self._link.database):
             await self._link.run(command)
 
     async def _yes(self, command: Command) -> bool:
