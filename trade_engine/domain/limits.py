@@ -283,6 +283,12 @@ class Limits:
             found = self._in_force[key] = self._tightest(*key)
         return found
 
+    def in_force_since_ns(self, now_ns: int) -> int:
+        """Since when the limits that are in force now are: a raise may have begun or ended."""
+        if not self._since_ns <= now_ns < self._until_ns:
+            self._turn_to(now_ns)
+        return self._since_ns
+
     def rates_in_force(self, now_ns: int) -> dict[LevelKey, dict[str, Rate]]:
         """The rates of every level, those that are raised then as they are raised."""
         if not self._since_ns <= now_ns < self._until_ns:

@@ -157,9 +157,7 @@ class Application:
             case TradingStateRequest():
                 self._set_state(request)
             case WatchRequest() | BooksRequest():
-                if gate_open:
-                    self._look(request)
-                attempt.answer(request.answer, None)
+                self._look(request, gate_open=gate_open)
             case LimitsRequest():
                 attempt.answer(request.answer, batch.change_limits(request.change))
 
@@ -170,11 +168,12 @@ class Application:
             settle_replacements(self._batch, request.outcomes)
         self._attempt.answer(request.answer, None)
 
-    def _look(self, request: WatchRequest | BooksRequest) -> None:
-        if isinstance(request, WatchRequest):
+    def _look(self, request: WatchRequest | BooksRequest, *, gate_open: bool) -> None:
+        if gate_open and isinstance(request, WatchRequest):
             self._attempt.changed_state(watch_losses(self._batch, self._marks))
-        else:
+        elif gate_open and isinstance(request, BooksRequest):
             compare_books(self._batch, request.told, request.comparison)
+        self._attempt.answer(request.answer, gate_open)
 
     def _book(self, request: ReportsRequest) -> None:
         attempt, batch, broker = self._attempt, self._batch, request.broker

@@ -26,6 +26,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -54,7 +55,7 @@ from trade_engine.execution.commands import Answer
 from trade_engine.execution.day_orders import turn_sessions
 from trade_engine.execution.day_roll import keep_day
 from trade_engine.execution.finding import find_closed, find_executions, find_flattened
-from trade_engine.execution.head import AccountHead
+from trade_engine.execution.head import AccountHead, Watch
 from trade_engine.execution.observer import UNOBSERVED, Alert, Observer, raise_alert
 from trade_engine.execution.parts import GateStores
 from trade_engine.execution.ports import (
@@ -145,7 +146,7 @@ class AccountGate:
         self._can_replace_at = frozenset(can_replace_at)
         self._line = WaitingLine()
         self._marks = Marks()
-        self._watching: asyncio.Future[None] | None = None
+        self._watching: asyncio.Future[bool] | None = None
         self._stopping = False
         self._batches = 0
         self._recent: OrderedDict[str, Decision] = OrderedDict()
@@ -478,10 +479,16 @@ class AccountGate:
         if self.closed_because or (self._watching is not None and not self._watching.done()):
             return
         rulebook = self._rulebooks.known(self._head.limits_number)
-        if self._head.wants_watch(self._session(rulebook, now_ns), now_ns):
+        watch = self._head.to_watch(self._session(rulebook, now_ns), rulebook.limits, now_ns)
+        if watch is not None:
             self._watching = asyncio.get_running_loop().create_future()
-            self._watching.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._watching.add_done_callback(partial(self._watched, watch))
             self.enqueue(WatchRequest(self._watching))
+
+    def _watched(self, watch: Watch, done: asyncio.Future[bool]) -> None:
+        """What could not be looked at is to be looked at again."""
+        if not done.cancelled() and done.exception() is None and done.result():
+            self._head.watched = watch
 
     # ---- what was decided or booked before --------------------------------------------------
 

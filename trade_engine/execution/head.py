@@ -14,6 +14,7 @@ import structlog
 from trade_engine.domain.account import AccountState
 from trade_engine.domain.clock import Clock
 from trade_engine.domain.errors import NotFound, StoreUnavailable
+from trade_engine.domain.limits import Limits
 from trade_engine.domain.order import Order
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
@@ -30,6 +31,9 @@ from trade_engine.execution.rulebooks import Rulebooks
 from trade_engine.execution.throttling import Throttles
 
 log = structlog.get_logger(__name__)
+
+Watch = tuple[int, int]
+"""What a look at an account is of: its sequence, and since when its limits are as they are."""
 
 
 class AccountHead:
@@ -53,7 +57,8 @@ class AccountHead:
         self.limits_number = 0
         """The change of the limits that the account was under when last heard of."""
         self._state: AccountState | None = None
-        self._watched = 0
+        self.watched: Watch = (0, 0)
+        """What was looked at last."""
         self._unclear: dict[str, tuple[str, str]] = {}
 
     def keep(self, state: AccountState, changed: Iterable[Order] = ()) -> None:
@@ -74,22 +79,21 @@ class AccountHead:
         """What is in hand may be wrong: read the record next time."""
         self._state = None
 
-    def wants_watch(self, session: Session | None, now_ns: int) -> bool:
-        """Whether there is something to look at.
+    def to_watch(self, session: Session | None, limits: Limits, now_ns: int) -> Watch | None:
+        """What there is to look at; None for nothing.
 
-        That is a position, an order that ends or rests with a session, what a batch left, or a day
-        that ends.
+        That is a position, an order that ends or rests with a session, what a batch left, limits
+        that turned (a raise ended, say), or a day that ends. Once looked at, it is `watched`.
 
         By the state in hand: whoever wrote last looks, and what another one wrote it looks at too.
         """
         state = self._state
-        if state is None:
-            return True
-        if session is not None and is_over(state.day, session, now_ns):
-            return True
-        changed, self._watched = state.sequence != self._watched, state.sequence
+        watch = (state.sequence if state else -1, limits.in_force_since_ns(now_ns))
+        if state is None or watch != self.watched:
+            return watch
+        over = session is not None and is_over(state.day, session, now_ns)
         held = any(each.quantity for each in state.positions.values())
-        return changed or held or any(map(heeds_sessions, state.orders.values()))
+        return watch if over or held or any(map(heeds_sessions, state.orders.values())) else None
 
     @property
     def trading(self) -> dict[Scope, ScopeState]:

@@ -23,22 +23,31 @@ from trade_engine.execution.requests import StateChange
 from trade_engine.execution.valuation import Prices, equity_at
 from trade_engine.risk.loss_limits import Breach, Marks, breaches, is_new_peak
 
+_PEAK = "PEAK"
+
 
 def watch_losses(batch: Batch, marks: Marks) -> StateChange | None:
     """Value the account at its marks; stop it if a loss limit is exceeded, and note a new peak.
 
-    The account is left as it is where it is stopped already, or where an operator excused it. Its
+    Where something is held either counts when a second look finds it too; else it is certain. The
+    account is left as it is where it is stopped already, or where an operator excused it. Its
     open orders are canceled, also those that would close: whoever closes decides at what price.
     """
     valued = value_at_marks(batch, marks)
     if valued is None:
+        marks.seen.again((), batch.now_ns)
         return None
     equity, prices = valued
     day, limits = batch.state.day, _limits(batch)
-    if is_new_peak(day, equity, limits):
+    peak = is_new_peak(day, equity, limits)
+    found = [each for each in breaches(day, equity, limits) if each.cause not in day.excused]
+    names = {str(each.cause) for each in found} | ({_PEAK} if peak else set())
+    seen_again = marks.seen.again(names, batch.now_ns)
+    certain = seen_again if prices.of else names
+    if _PEAK in certain:
         mark_equity(batch, prices)
         return None
-    found = [each for each in breaches(day, equity, limits) if each.cause not in day.excused]
+    found = [each for each in found if each.cause in certain]
     if not found:
         return None
     worst = max(found, key=lambda each: _effect(batch, each).strictness)

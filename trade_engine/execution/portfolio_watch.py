@@ -27,7 +27,7 @@ ASK_EVERY_S = 1.0
 class _Watched:
     comparison: BooksComparison
     books: Books = field(default_factory=Books)
-    comparing: asyncio.Future[None] | None = None
+    comparing: asyncio.Future[bool] | None = None
     is_unknown: bool = False
 
 
@@ -74,7 +74,7 @@ class PortfolioWatch:
             books.failure = error.message
         except Exception:
             # Whatever an answer does to us, the other accounts are asked on.
-            log.exception("books_not_read", account_id=gate.account_id)
+            log.warning("books_not_read", account_id=gate.account_id, exc_info=True)
             books.failure = "the portfolio service's answer could not be read; see the log"
         else:
             books.failure = ""

@@ -175,9 +175,12 @@ class TradingStateRequest:
 
 @dataclass(slots=True, eq=False)
 class WatchRequest:
-    """Look at the account although nobody asks anything of it: its day may be over."""
+    """Look at the account although nobody asks anything of it: its day may be over.
 
-    answer: Future[None]
+    The answer is whether it was looked at: not while its gate is closed.
+    """
+
+    answer: Future[bool]
 
 
 @dataclass(slots=True)
@@ -230,11 +233,11 @@ class CloseUnknownRequest:
 
 @dataclass(slots=True, eq=False)
 class BooksRequest:
-    """Hold what the firm's own books told against the ledger."""
+    """Hold what the firm's own books told against the ledger, unless the gate is closed."""
 
     told: Portfolio
     comparison: BooksComparison
-    answer: Future[None]
+    answer: Future[bool]
 
 
 SendersRequest = (

@@ -13,11 +13,11 @@ so it goes by marks, which one bad tick alone does not move.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trade_engine.domain.clock import NS_PER_S
+from trade_engine.domain.clock import NS_PER_MS, NS_PER_S
 from trade_engine.domain.day import Day
 from trade_engine.domain.decision import CheckResult, Reason, Told
 from trade_engine.domain.limits import DAILY_LOSS, DRAWDOWN, Limit
@@ -26,7 +26,9 @@ from trade_engine.domain.money import ONE_BPS, ZERO, text
 from trade_engine.risk.case import Case, Ceiling, at_most
 
 UNPROVEN_NS = 5 * NS_PER_S
-"""A price out of the band that nothing confirms or refutes counts after so long all the same."""
+"""When no price within the band has come for so long, the last one counts all the same."""
+SECOND_LOOK_NS = 200 * NS_PER_MS
+"""What a look at an account finds must be found by another one, so long after it or longer."""
 PEAK_STEPS = 100
 """The peak in force is at most this part of drawdown_max below the highest equity seen."""
 
@@ -127,24 +129,26 @@ def is_new_peak(day: Day, equity: Decimal, limits: Mapping[str, Limit]) -> bool:
 
 @dataclass(slots=True)
 class _Known:
-    """A symbol's mark, and the quote out of its band that awaits proof."""
+    """A symbol's mark, the last quote out of its band, and since when none within it has come."""
 
     mark: Decimal | None
     suspect: Decimal | None = None
     suspect_time_ns: int = 0
-    suspect_since_ns: int = 0
+    out_since_ns: int = 0
 
 
 class Marks:
     """The prices that the watch values by: sane quotes, each within a band of the one before.
 
-    A price out of the band is a bad tick until another quote confirms it (is within the band of
-    it), or until it has stood for `UNPROVEN_NS`: a lasting move always counts. Where no quote came
-    before, the average price paid is what the first is compared with.
+    A price out of the band is a bad tick until the next quote confirms it (is within the band of
+    it), or until no quote has come back into the band for `UNPROVEN_NS`: a lasting move always
+    counts, also one in which no two quotes agree. Where no quote came before, the average price
+    paid is what the first is compared with. seen is what looks at those prices have found.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self.seen = Seen()
 
     def keep_only(self, symbols: Collection[str]) -> None:
         """Forget the others: nothing is held in them any more."""
@@ -168,22 +172,37 @@ class Marks:
         band = band_bps * ONE_BPS
         if known.mark is not None and _within(price, known.mark, band):
             known.mark, known.suspect = price, None
-        elif known.suspect is None:
-            known.suspect = price
-            known.suspect_time_ns, known.suspect_since_ns = quote.time_ns, now_ns
+            return price
+        if known.suspect is None:
+            known.out_since_ns = now_ns
         elif self._is_proven(known, price, quote.time_ns, band, now_ns):
             known.mark, known.suspect = price, None
-        elif quote.time_ns != known.suspect_time_ns:
-            known.suspect = price
-            known.suspect_time_ns, known.suspect_since_ns = quote.time_ns, now_ns
+            return price
+        known.suspect, known.suspect_time_ns = price, quote.time_ns
         return known.mark
 
     @staticmethod
     def _is_proven(known: _Known, price: Decimal, time_ns: int, band: Decimal, now_ns: int) -> bool:
         assert known.suspect is not None  # noqa: S101  price() looked
-        if time_ns != known.suspect_time_ns:
-            return _within(price, known.suspect, band)
-        return now_ns - known.suspect_since_ns >= UNPROVEN_NS
+        another = time_ns != known.suspect_time_ns
+        confirms = another and _within(price, known.suspect, band)
+        return confirms or now_ns - known.out_since_ns >= UNPROVEN_NS
+
+
+class Seen:
+    """What looks at an account have found of late; it counts once another look finds it too.
+
+    A price within the band may be a bad tick as well: at the next look it is gone.
+    """
+
+    def __init__(self) -> None:
+        self._since_ns: dict[str, int] = {}
+
+    def again(self, found: Iterable[str], now_ns: int) -> set[str]:
+        """Note what a look finds; says what all looks of the last `SECOND_LOOK_NS` have found."""
+        # A clock that was set back must not keep what stands from counting until it catches up.
+        self._since_ns = {each: min(self._since_ns.get(each, now_ns), now_ns) for each in found}
+        return {each for each, at_ns in self._since_ns.items() if now_ns - at_ns >= SECOND_LOOK_NS}
 
 
 def _within(price: Decimal, of: Decimal, band: Decimal) -> bool:

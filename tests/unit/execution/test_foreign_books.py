@@ -480,6 +480,7 @@ def look(account: Foreign, **prices: Number) -> TradingState | None:
 )
 def test_a_loss_by_the_rate_alone_stops_the_account(rate: str, state: TradingState | None) -> None:
     account = watched()
+    assert look(account, EURUSD=rate) is None
     assert look(account, EURUSD=rate) is state
     if state is not None:
         breach = account.entries(EntryKind.TRADING_STATE)[-1]["breach"]
@@ -497,6 +498,7 @@ def test_one_bad_tick_of_the_rate_does_not_latch_and_a_lasting_one_does(
     account = watched(pair)
     assert look(account, **{symbol: bad}) is None
     assert look(account, **{symbol: good}) is None
+    assert look(account, **{symbol: bad}) is None
     assert look(account, **{symbol: bad}) is None
     assert look(account, **{symbol: bad}) is TradingState.REDUCE_ONLY
     account.audited()

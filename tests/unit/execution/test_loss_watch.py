@@ -21,6 +21,7 @@ from trade_engine.domain.limits import Level, Limits
 from trade_engine.domain.order import DeliveryState
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.session import Session
+from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.execution.commands import HaltCauseStands
 from trade_engine.execution.decisions import decide_signal
@@ -61,6 +62,10 @@ class Watched(Ledgered):
             watch_losses(batch, self.marks)
 
     def look(self, price: int | str | None) -> list[str]:
+        """Look twice, as what one look finds counts when the next finds it too."""
+        return self.glance(price) + self.glance(price)
+
+    def glance(self, price: int | str | None) -> list[str]:
         """Look a quarter of a second later, at a new quote; answers with the orders canceled."""
         self.now_ns += 250 * MS
         given = {} if price is None else market(AAPL=price)
@@ -162,11 +167,36 @@ def test_a_stop_by_the_engine_tightens_one_that_stands_and_never_loosens_it() ->
 def test_one_bad_tick_stops_nobody_and_a_lasting_move_does() -> None:
     account = Watched()
     for price in (100, 1, 100, 100):
-        account.look(price)
+        account.glance(price)
         assert account.trading() is None
-    account.look(50)
+    account.glance(50)
     assert account.trading() is None
-    account.look("50.5")
+    account.glance("50.5")
+    assert account.trading() is None, "it counts from now on, and is seen for the first time"
+    account.glance("50.5")
+    assert account.trading() is TradingState.REDUCE_ONLY
+
+
+def test_one_bad_tick_within_the_band_stops_nobody_and_is_no_peak() -> None:
+    account = Watched(rules(daily=100, drawdown=100))
+    marked = len(account.entries(EntryKind.EQUITY_MARKED))
+    for price in (100, 91, 100, 109, 100):  # each enough for a breach or a new peak
+        account.glance(price)
+    assert account.trading() is None
+    assert len(account.entries(EntryKind.EQUITY_MARKED)) == marked
+    account.glance(109)
+    account.glance(109)
+    assert len(account.entries(EntryKind.EQUITY_MARKED)) == marked + 1
+
+
+def test_what_nothing_held_has_lost_is_certain_at_the_first_look() -> None:
+    account = Watched()
+    with account.batch(account.rules, market(AAPL=78), session=DAY) as batch:
+        order = decide_signal(batch, signal(0, Side.SELL, signal_id="out"), ALLOWED).order
+        assert order is not None
+        trade = fill(order, "e-2", 10, 78)
+        book_report(batch, "paper", trade, batch.state.orders[order.order_id])
+    account.glance(None)
     assert account.trading() is TradingState.REDUCE_ONLY
 
 

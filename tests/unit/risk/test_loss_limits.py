@@ -11,7 +11,14 @@ from tests.support.cases import MS, NOW_NS, judged, limits, quote, signal, view
 from trade_engine.domain.day import Day
 from trade_engine.domain.decision import Outcome, Reason
 from trade_engine.domain.signal import Side
-from trade_engine.risk.loss_limits import UNPROVEN_NS, Marks, breaches, is_new_peak
+from trade_engine.risk.loss_limits import (
+    SECOND_LOOK_NS,
+    UNPROVEN_NS,
+    Marks,
+    Seen,
+    breaches,
+    is_new_peak,
+)
 from trade_engine.risk.view import View, Worth
 
 D = Decimal
@@ -163,6 +170,43 @@ def test_a_move_that_nothing_refutes_counts_after_a_while() -> None:
     watched.see("80")
     assert watched.see("80", again=True, after_ms=UNPROVEN_NS // MS - 1) == 100
     assert watched.see("80", again=True, after_ms=1) == 80
+
+
+def test_a_move_in_which_no_two_quotes_agree_counts_after_a_while() -> None:
+    watched = Watched("100")
+    watched.see("100")
+    looks = UNPROVEN_NS // (250 * MS)
+    seen = [watched.see("60" if number % 2 else "75") for number in range(looks)]
+    assert seen == [100] * looks
+    assert watched.see("60") == 60
+
+
+def test_a_fall_without_end_counts_after_a_while() -> None:
+    watched, price = Watched("100"), D(100)
+    watched.see("100")
+    for _ in range(UNPROVEN_NS // (250 * MS)):
+        price *= D("0.88")
+        assert watched.see(str(price)) == 100
+    assert watched.see(str(price * D("0.88"))) == price * D("0.88")
+
+
+def test_a_quote_back_in_the_band_refutes_what_came_before() -> None:
+    watched = Watched("100")
+    watched.see("100")
+    for _ in range(3):
+        assert watched.see("60", after_ms=4000) == 100
+        assert watched.see("100") == 100
+
+
+def test_what_a_look_finds_counts_when_the_next_one_finds_it_too() -> None:
+    seen = Seen()
+    assert seen.again(["a"], NOW_NS) == set()
+    assert seen.again(["a"], NOW_NS + SECOND_LOOK_NS - 1) == set(), "looks in a row are one"
+    assert seen.again(["a", "b"], NOW_NS + SECOND_LOOK_NS) == {"a"}
+    assert seen.again(["b"], NOW_NS + 2 * SECOND_LOOK_NS) == {"b"}
+    assert seen.again(["a"], NOW_NS + 3 * SECOND_LOOK_NS) == set(), "it was gone in between"
+    assert seen.again(["a"], NOW_NS) == set(), "a clock that was set back"
+    assert seen.again(["a"], NOW_NS + SECOND_LOOK_NS) == {"a"}
 
 
 def test_a_quote_that_is_no_price_moves_nothing() -> None:
