@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.trading import ACCOUNT, quote, replicas, rulebook, signal
+from tests.support.trading import ACCOUNT, patient_plan, quote, replicas, rulebook, signal
 from tests.support.wide import each_rate
 from trade_engine.domain.decision import Reason
 from trade_engine.domain.errors import CancelsThrottled, NotFound
 from trade_engine.domain.limits import ACCOUNT_RATE, CANCEL_RATE, Level, Limits, Rate
 from trade_engine.domain.rulebook import Rulebook
+from trade_engine.wiring import running
 
 MINUTE_NS = 60_000_000_000
 QUICK = Rate(1000, 1_000_000_000, 1000, "test:default")
@@ -61,15 +62,22 @@ async def test_one_bad_tick_moves_no_order(database_url: str, redis_url: str) ->
         assert (await run.engine.submit(signal(1_510))).decision.order is not None
 
 
-async def test_a_move_that_lasts_passes_when_the_earlier_quote_has_followed(
+async def test_a_move_that_lasts_passes_when_the_earlier_quotes_have_followed(
     database_url: str, redis_url: str
 ) -> None:
-    now_ns = time.time_ns()
-    async with replicas(1, database_url, redis_url, rulebook(price_band_bps_max=500)) as (run,):
-        await run.engine.publish_quotes([quote(price=300, time_ns=now_ns + MINUTE_NS // 2)])
-        decision = (await run.engine.submit(signal(3_000))).decision
-        assert decision.reasons == [Reason.PRICE_COLLAR]
-        await run.engine.publish_quotes([quote(price=300, time_ns=now_ns + MINUTE_NS - 1)])
-        await run.engine.publish_quotes([quote(price=300, time_ns=now_ns + 2 * MINUTE_NS)])
-        decision = (await run.engine.submit(signal(3_000))).decision
-        assert Reason.PRICE_COLLAR not in decision.reasons
+    passed_ns = 0
+
+    def clock() -> int:
+        return time.time_ns() + passed_ns
+
+    rules = rulebook(price_band_bps_max=500)
+    plan = patient_plan(database_url, redis_url, rules, "replica-0", clock=clock)
+    async with running(plan) as run:
+        await run.engine.publish_quotes([quote(price=150, time_ns=clock())])
+        refused = []
+        for _ in range(5):
+            passed_ns += MINUTE_NS // 3
+            await run.engine.publish_quotes([quote(price=300, time_ns=clock())])
+            decision = (await run.engine.submit(signal(3_000))).decision
+            refused.append(Reason.PRICE_COLLAR in decision.reasons)
+        assert refused == [True, True, False, False, False]

@@ -422,6 +422,40 @@ async def test_times_are_compared_to_the_nanosecond(risk_store: RedisRiskStore) 
     assert await risk_store.quotes(["AAPL"]) == {"AAPL": late}
 
 
+async def earlier(risk_store: RedisRiskStore, *prices: int, every_s: float = 20) -> list[int]:
+    """What orders are held against after each of these quotes."""
+    asked, found = ask(symbols=["AAPL"]), []
+    asked.earlier = ["AAPL"]
+    for number, price in enumerate(prices):
+        at_ns = make.NOW + int(number * every_s * make.S)
+        await risk_store.put_quotes([make.quote("AAPL", str(price), at_ns)], LATER)
+        kept = (await risk_store.snapshot(asked)).earlier["AAPL"].reference
+        assert kept is not None
+        found.append(int(kept))
+    return found
+
+
+async def test_one_bad_tick_is_never_what_orders_are_held_against(
+    risk_store: RedisRiskStore,
+) -> None:
+    assert await earlier(risk_store, 100, 100, 100, 300, 100, 100, 100, 100) == [100] * 8
+
+
+async def test_a_move_is_followed_when_two_samples_of_three_have_made_it(
+    risk_store: RedisRiskStore,
+) -> None:
+    found = await earlier(risk_store, 100, 101, 102, 200, 201, 202, 203)
+    assert found == [100, 100, 100, 101, 102, 200, 201]
+
+
+async def test_quotes_in_a_row_are_one_sample(risk_store: RedisRiskStore) -> None:
+    assert await earlier(risk_store, 100, *[300] * 15, every_s=1) == [100] * 16
+
+
+async def test_after_a_pause_one_quote_is_no_measure(risk_store: RedisRiskStore) -> None:
+    assert await earlier(risk_store, 100, 100, 100, 300, 100, every_s=3600) == [100] * 5
+
+
 async def test_an_unreadable_quote_is_unknown(
     risk_store: RedisRiskStore, redis_link: RedisLink
 ) -> None:

@@ -10,7 +10,7 @@ digit.
 | `te:{<account>}:throttle:<name>` | string | GCRA's theoretical arrival time, ns | till past |
 | `te:{<account>}:batch:<replica>` | string | the verdicts on a replica's last batch | `BATCH_MS` |
 | `te:{_quotes}:<symbol>` | string | the last quote; see `encoding` | for ever |
-| `te:{_quotes}:<symbol>:earlier` | string | an earlier quote; see `quotes` | for ever |
+| `te:{_quotes}:<symbol>:earlier` | string | earlier quotes; see `quotes` | for ever |
 | `te:{_control}:states` | hash | scope to the trading state that an operator set | for ever |
 | `te:{_replicas}` | hash | replica to when it was last seen, and its rules | `ALIVE_MS` |
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from trade_engine.domain.clock import FUTURE_TOLERANCE_NS
 from trade_engine.domain.market import Quote
+from trade_engine.domain.money import ZERO
 from trade_engine.storage.redis import encoding, keys, scripts
 from trade_engine.storage.redis.connect import Command, RedisLink
 from trade_engine.storage.redis.encoding import Argument
@@ -14,9 +16,9 @@ from trade_engine.storage.redis.subscription import Subscription
 BATCH_MAX = 500
 """Quotes per script: it holds the server up for about a millisecond."""
 
-EARLIER_S = 60
-"""How long an earlier quote stays before the last one takes its place: what the price of orders is
-held against is at most so much older than the quote before."""
+SAMPLE_S, SAMPLES = 20, 3
+"""So many quotes are kept, so many seconds apart or more. The price of orders is held against the
+middle one of them by price: one bad tick among them is not it, and it is at most a minute old."""
 
 QuotesHeard = Callable[[list[Quote]], None]
 """Takes the quotes of one batch, in order; must not wait."""
@@ -28,17 +30,33 @@ def asking(symbols: Sequence[str], earlier: Sequence[str] = ()) -> Command:
 
 
 def answered(values: Sequence[bytes | None]) -> dict[str, Quote]:
-    """Read the reply to `asking`; unknown symbols, and what nobody can read, are absent."""
-    known: dict[str, Quote] = {}
-    for value in values:
-        if value is None:
-            continue
-        try:
-            quote = encoding.read_quote(value)
-        except encoding.UNREADABLE:
-            continue
-        known[quote.symbol] = quote
-    return known
+    """Read what was asked of last quotes; unknown symbols, and what nobody can read, are absent."""
+    return _by_symbol(map(_last, values))
+
+
+def answered_earlier(values: Sequence[bytes | None]) -> dict[str, Quote]:
+    """Read what was asked of earlier quotes: of each symbol the middle one of its samples."""
+    return _by_symbol(map(_middle, values))
+
+
+def _by_symbol(quotes: Iterable[Quote | None]) -> dict[str, Quote]:
+    return {each.symbol: each for each in quotes if each is not None}
+
+
+def _last(value: bytes | None) -> Quote | None:
+    try:
+        return None if value is None else encoding.read_quote(value)
+    except encoding.UNREADABLE:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _middle(value: bytes | None) -> Quote | None:
+    """The middle one by price; of two the older one: which is the bad tick cannot be told."""
+    found = [each for each in map(_last, value.split(b"\n")) if each] if value else []
+    if len(found) < SAMPLES:
+        return found[0] if found else None
+    return sorted(found, key=lambda each: each.reference or ZERO)[SAMPLES // 2]
 
 
 def offering(quotes: Sequence[Quote], now_ns: int, database: int) -> Iterator[Command]:
@@ -49,7 +67,8 @@ def offering(quotes: Sequence[Quote], now_ns: int, database: int) -> Iterator[Co
         batch = quotes[start : start + BATCH_MAX]
         args: list[Argument] = [
             channel,
-            str(EARLIER_S),
+            str(SAMPLE_S),
+            str(SAMPLES),
             latest,
             *map(encoding.quote_value, batch),
         ]

@@ -62,7 +62,7 @@ class RedisRiskStore:
             verdicts=_read_verdicts(request.throttles, verdicts),
             quotes=quotes.answered(values[:current]),
             controls=encoding.read_controls(control_rows),
-            earlier=quotes.answered(values[current:]),
+            earlier=quotes.answered_earlier(values[current:]),
         )
 
     def _ask(self, request: SnapshotRequest) -> Command:

@@ -1,12 +1,12 @@
--- put_quotes(quote..., earlier..., channel, earlier_s, latest, offered...) -> how many were taken
+-- put_quotes(quote..., samples..., channel, sample_s, samples, latest, offered...) -> how many were taken
 --
 -- KEYS[i]   string  the last quote of a symbol: its time in 20 digits of ns, then its JSON; a
 --                   symbol that is offered twice is there twice
--- KEYS[n+i] string  an earlier quote of the same symbol, in the same form
+-- KEYS[n+i] string  earlier quotes of the same symbol, in the same form, a line each, the newest last
 --
 -- channel           where the taken ones are told, as one JSON list in the order offered
--- earlier_s         how many seconds an earlier quote stays: the first one that comes so long after
---                   it (by their own times) puts the last one in its place
+-- sample_s, samples so many earlier quotes are kept, each so many seconds (by their own times) or more
+--                   after the one before it; it is the last one before the quote that is offered
 -- latest            the latest time, in 20 digits of ns, that is believed now: a quote of after it that
 --                   is known (some clock was ahead when it came) gives way to any other
 -- offered[i]        a quote for KEYS[i], in the same form; n of them
@@ -16,10 +16,10 @@
 -- one.
 
 local TIME_DIGITS, SECOND_DIGITS = 20, 11
-local FIRST_OFFERED = 4
+local FIRST_OFFERED = 5
 
 local count = #KEYS / 2
-local earlier_s, latest = tonumber(ARGV[2]), ARGV[3]
+local sample_s, samples, latest = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local known = redis.call('MGET', unpack(KEYS))
 local newest, earlier, taken = {}, {}, {}
 
@@ -35,17 +35,28 @@ local function seconds(quote)
   return tonumber(string.sub(quote, 1, SECOND_DIGITS))
 end
 
+local function newest_of(lines)
+  return lines and string.match(lines, '[^\n]+$')
+end
+
+local function with(lines, quote)
+  local _, breaks = string.gsub(lines, '\n', '')
+  if breaks + 1 >= samples then lines = string.match(lines, '\n(.*)$') or '' end
+  return lines == '' and quote or lines .. '\n' .. quote
+end
+
 for i = 1, count do
   local key, offered = KEYS[i], ARGV[i + FIRST_OFFERED - 1]
   local held = newest[key] or believed(known[i])
   local older = held and time(offered) < time(held)
   if not older and offered ~= held then
     local earlier_key = KEYS[count + i]
-    local before = earlier[earlier_key] or believed(known[count + i])
-    if not before then
+    local before = earlier[earlier_key] or known[count + i]
+    local sampled = believed(newest_of(before))
+    if not sampled then
       earlier[earlier_key] = held or offered
-    elseif held and seconds(offered) - seconds(before) >= earlier_s then
-      earlier[earlier_key] = held
+    elseif held and seconds(held) - seconds(sampled) >= sample_s then
+      earlier[earlier_key] = with(before, held)
     end
     newest[key] = offered
     taken[#taken + 1] = string.sub(offered, TIME_DIGITS + 1)
