@@ -184,21 +184,6 @@ async def test_an_older_copy_of_the_risk_store_is_caught_up(
         assert new.keys() == (await state_in_redis(redis_url)).keys()
 
 
-async def test_a_what_if_decides_the_same_and_writes_nothing(
-    database_url: str, redis_url: str
-) -> None:
-    async with replicas(1, database_url, redis_url) as [run]:
-        await run.engine.submit(signal(15_000))
-        await until_quiet(run)
-        wished = signal(30_000)
-        before = await state_in_redis(redis_url), await run.engine.queries.head(ACCOUNT)
-        evaluated = await run.engine.evaluate(wished)
-        assert before == (await state_in_redis(redis_url), await run.engine.queries.head(ACCOUNT))
-        submitted = (await run.engine.submit(wished)).decision
-        assert (evaluated.outcome, evaluated.sizing) == (submitted.outcome, submitted.sizing)
-        assert (evaluated.order, evaluated.sequence) == (None, 0)
-
-
 async def test_an_order_rests_until_the_market_comes_and_can_be_canceled(
     database_url: str, redis_url: str
 ) -> None:

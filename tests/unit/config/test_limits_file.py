@@ -640,6 +640,38 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) ->
     assert lines == ["4", "7", "9", "10", "12"]
 
 
+def test_eight_faults_and_more_are_told_at_once_each_with_its_line(tmp_path: Path) -> None:
+    text = """\
+[accounts.main]
+currency = "USDX"
+opening_cash = -5
+broker = "papr"
+[limits]
+slipage_bps_max = 50
+order_notional_max = -1
+confidence_min = 2
+daily_loss_max = "many"
+strategy_signal_rate = { count = 0, per_ms = 1000, burst = 10 }
+drawdown_max = nan
+acknowledged_unlimited = ["leverage"]
+[limits.account.other]
+gross_exposure_max = 1
+[raises.soon]
+limit = "turnover_day_max"
+level = "default"
+value = 1
+from = 2026-12-31T10:00:00Z
+until = 2026-12-31T09:00:00Z
+reason = "early"
+operator = "ann"
+"""
+    told = faults(tmp_path, text)
+    lines = {int(each.split(":")[1]) for each in told}
+    assert lines >= {2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 20}, told
+    assert all(", allowed is " in each for each in told)
+    assert told == sorted(told, key=lambda each: int(each.split(":")[1]))
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
