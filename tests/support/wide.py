@@ -31,7 +31,7 @@ def each_rate(rate: Rate) -> dict[str, Rate]:
     return dict.fromkeys(RATES, rate)
 
 
-def wide_toml(opening_cash: int, account: str = "default", **values: int | str | None) -> str:
+def wide_toml(opening_cash: int, account: str = "default", **values: float | str | None) -> str:
     """A limits file of one account, wide but for what is given by name; None is not set."""
     floors = [name for name, number in WIDE.items() if not number and name not in values]
     rate = "{ count = 100000, per_ms = 1000, burst = 100000 }"

@@ -11,14 +11,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.workload import concurrency, golden, limits_change
 from tests.workload.elsewhere import audit_elsewhere
 from tests.workload.play import Player, WorkloadClock, engines, settle
-from tests.workload.scenario import scenario
+from tests.workload.scenario import Step, scenario
 from trade_engine.auditing import AuditKind
 from trade_engine.embedded import EmbeddedServers
 from trade_engine.storage.postgres.migrate import migrate
@@ -79,7 +79,7 @@ def run_limits(changes: int, replicas: int) -> int:
 def run_replay(signals: int, seed: int) -> int:
     """Play a scenario, then let another process decide all of it again; 1 for any fault."""
     with stores() as (database_url, redis_url, _):
-        counts = asyncio.run(_played(database_url, redis_url, 2, signals, seed))
+        counts = asyncio.run(_played(database_url, redis_url, 2, signals, scenario(seed, signals)))
         audits = [audit_elsewhere(kind, database_url) for kind in AuditKind]
     print(f"seed {seed}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
     for each in audits:
@@ -93,7 +93,8 @@ def run_replay(signals: int, seed: int) -> int:
 def keep_golden(signals: int, seed: int) -> int:
     """Play a scenario and keep its journal in tests/data."""
     with stores() as (database_url, redis_url, _):
-        asyncio.run(_played(database_url, redis_url, 1, signals, seed))
+        steps = scenario(seed, signals, mostly_tight=True)
+        asyncio.run(_played(database_url, redis_url, 1, signals, steps))
         entries = asyncio.run(concurrency.journal(database_url))
     golden.write(entries)
     print(f"{len(entries)} entries in {golden.GOLDEN.stat().st_size} bytes")
@@ -101,7 +102,7 @@ def keep_golden(signals: int, seed: int) -> int:
 
 
 async def _played(
-    database_url: str, redis_url: str, replicas: int, signals: int, seed: int
+    database_url: str, redis_url: str, replicas: int, signals: int, steps: Iterable[Step]
 ) -> Counter[str]:
     clock = WorkloadClock()
     began = time.monotonic()
@@ -114,7 +115,7 @@ async def _played(
 
     async with engines(replicas, database_url, redis_url, clock) as running:
         player = Player(running, clock)
-        await player.play(scenario(seed, signals), progress)
+        await player.play(steps, progress)
         await settle(running[0])
     print(file=sys.stderr)
     return player.counts

@@ -15,6 +15,7 @@ from tests.support.trading import until_quiet
 from tests.support.wide import wide_toml
 from tests.workload.scenario import (
     ACCOUNT,
+    TIGHT,
     CancelSome,
     Halt,
     NewLimits,
@@ -141,17 +142,17 @@ def raise_toml(per_cent: int, now_ns: int) -> str:
     )
 
 
-def limits_toml(per_cent: int = 100) -> str:
-    """Limits that a workload runs into all the time, scaled."""
-    return wide_toml(
-        1_000_000,
-        signal_age_ms_max=60_000,
-        quote_age_ms_max=600_000,
-        slippage_bps_max=100,
-        order_notional_max=200 * per_cent,
-        symbol_position_notional_max=600 * per_cent,
-        gross_exposure_max=1_500 * per_cent,
-    )
+def limits_toml(per_cent: int = 100, tight: str = "nothing") -> str:
+    """Limits that a workload runs into all the time, scaled, and one that is tight."""
+    values: dict[str, float | str | None] = {
+        "signal_age_ms_max": 60_000,
+        "quote_age_ms_max": 600_000,
+        "slippage_bps_max": 100,
+        "order_notional_max": 200 * per_cent,
+        "symbol_position_notional_max": 600 * per_cent,
+        "gross_exposure_max": 1_500 * per_cent,
+    }
+    return wide_toml(1_000_000, "default", **(values | TIGHT[tight]))
 
 
 @asynccontextmanager
@@ -211,8 +212,8 @@ class Player:
                 await self._resume(ResumeCommand(scope, "by plan", OPERATOR, self._id(), True))
             case CancelSome(count):
                 await self._cancel(count)
-            case NewLimits(per_cent):
-                await self._change_limits(per_cent)
+            case NewLimits(per_cent, tight):
+                await self._change_limits(per_cent, tight)
 
     async def _submit(self, signal: Signal) -> None:
         signal = replace(signal, created_at_ns=None)
@@ -252,10 +253,10 @@ class Player:
                 continue  # it was filled meanwhile
             self.counts["cancels"] += 1
 
-    async def _change_limits(self, per_cent: int) -> None:
+    async def _change_limits(self, per_cent: int, tight: str) -> None:
         engine = next(self._replicas).engine
         command = UpdateLimitsCommand(
-            limits=_file(limits_toml(per_cent) + raise_toml(per_cent, self._clock())),
+            limits=_file(limits_toml(per_cent, tight) + raise_toml(per_cent, self._clock())),
             instruments=None,
             etag=(await engine.limits("")).change.etag,
             validate_only=False,

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import cycle
 
 from trade_engine.domain.signal import ExposureUnit, Side, Signal, TimeHorizon
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
@@ -25,6 +26,30 @@ REPLACED = ("AAPL", "IBM")
 """Whose working orders get new terms."""
 FOLLOWED = 3
 """So many of the last patient signals are followed up."""
+TIGHT: dict[str, dict[str, float | str | None]] = {
+    "nothing": {},
+    "losses of a day": {"daily_loss_max": 0.01},
+    "executions": {"repeated_executions_max": 1},
+    "open orders": {"open_orders_max": 1},
+    "drawdown": {"drawdown_max": 0.01},
+    "confidence": {"confidence_min": 0.9},
+    "age of a quote": {"quote_age_ms_max": 0.001},
+    "equal orders": {"duplicate_interval_ms_min": 86_400_000},
+    "rate of a strategy": {"strategy_signal_rate": "{ count = 1, per_ms = 600000, burst = 0 }"},
+    "quantity": {"order_quantity_max": 2},
+    "rate of the account": {"account_signal_rate": "{ count = 1, per_ms = 600000, burst = 2 }"},
+    "price band": {"price_band_bps_max": 1},
+    "asset": {"asset_exposure_max": 500},
+    "concentration": {"asset_concentration_max": 0.0005},
+    "asset class": {"asset_class_exposure_max": 500},
+    "net": {"net_exposure_max": 500},
+    "leverage": {"leverage_max": 0.0005},
+    "turnover": {"turnover_day_max": 5_000},
+    "not set": {"net_exposure_max": None},
+}
+"""What operators tighten, one after the other."""
+LOSSES = ("losses of a day", "drawdown")
+"""What stops the account by itself, until somebody resumes it."""
 STRANGER = "ZZZZ"
 """A symbol that no instruments file has."""
 
@@ -73,20 +98,28 @@ class Night:
 
 @dataclass(frozen=True, slots=True)
 class NewLimits:
-    """Operators change the limits: to so many per cent of what they were at first."""
+    """Operators change the limits: to so many per cent of what they were at first.
+
+    tight names what is so tight besides that hardly a signal passes it; see `TIGHT`.
+    """
 
     per_cent: int
+    tight: str
 
 
 Step = Signals | Quotes | Halt | Resume | CancelSome | Night | NewLimits
 
 
-def scenario(seed: int, signals: int) -> Iterator[Step]:
-    """The steps of a workload of so many signals."""
+def scenario(seed: int, signals: int, *, mostly_tight: bool = False) -> Iterator[Step]:
+    """The steps of a workload of so many signals.
+
+    mostly_tight: one limit or another is, for as many refusals as there can be.
+    """
     draw = random.Random(seed)
     prices = {symbol: Decimal(draw.randint(20, 400)) for symbol in SYMBOLS}
     prices[RATE] = Decimal("1.1")
     halted: list[Scope] = []
+    tightened = _tightened(draw, mostly_tight=mostly_tight)
     patient: list[Signal] = []
     made = 0
     yield Quotes(dict(prices))
@@ -95,7 +128,7 @@ def scenario(seed: int, signals: int) -> Iterator[Step]:
         yield Signals(tuple(_signals(draw, seed, made, count, patient)))
         made += count
         yield _moved(draw, prices)
-        yield from _events(draw, halted)
+        yield from _events(draw, halted, tightened)
     for scope in halted:
         yield Resume(scope)
 
@@ -153,7 +186,7 @@ def _moved(draw: random.Random, prices: dict[str, Decimal]) -> Quotes:
     return Quotes({symbol: None if symbol == silent else prices[symbol] for symbol in prices})
 
 
-def _events(draw: random.Random, halted: list[Scope]) -> Iterator[Step]:
+def _events(draw: random.Random, halted: list[Scope], tightened: Iterator[str]) -> Iterator[Step]:
     if halted and draw.random() < 0.5:
         yield Resume(halted.pop())
     if draw.random() < 0.12:
@@ -164,10 +197,25 @@ def _events(draw: random.Random, halted: list[Scope]) -> Iterator[Step]:
         yield Halt(scope, state, cancel_open_orders=draw.random() < 0.5)
     if draw.random() < 0.2:
         yield CancelSome(draw.randint(1, 5))
-    if draw.random() < 0.1:
-        yield NewLimits(draw.choice((40, 70, 100, 150)))
+    tight = next(tightened)
+    if tight:
+        yield NewLimits(draw.choice((40, 70, 100, 150)), tight)
+    if tight in LOSSES:
+        halted.append(Scope(ScopeKind.ACCOUNT, ACCOUNT))
     if draw.random() < 0.08:
         yield Night()
+
+
+def _tightened(draw: random.Random, *, mostly_tight: bool) -> Iterator[str]:
+    """What operators tighten after each row, and soon loosen again; mostly nothing: empty."""
+    for tight in cycle(TIGHT):
+        while draw.random() > 0.35:
+            yield ""
+        yield tight
+        while not mostly_tight and draw.random() > 0.5:
+            yield ""
+        if not mostly_tight:
+            yield "nothing"
 
 
 def _scope(draw: random.Random) -> Scope:
