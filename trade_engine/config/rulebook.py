@@ -16,7 +16,7 @@ from trade_engine.config.limits import LimitsFile, read_limits
 from trade_engine.config.toml_file import TomlFile, file_text, parsed_toml
 from trade_engine.config.toml_places import KeyPath
 from trade_engine.domain.fx import FxPair
-from trade_engine.domain.limits import LIMIT_NAMES, RATES, Level, LevelKey, Limits
+from trade_engine.domain.limits import CANCEL_RATE, LIMIT_NAMES, RATES, Level, LevelKey, Limits
 from trade_engine.domain.limits_change import FileText
 from trade_engine.domain.market import Instrument
 from trade_engine.domain.rulebook import Rulebook
@@ -96,11 +96,14 @@ def read_rulebook(
 def unset_limits(rulebook: Rulebook) -> list[str]:
     """The limits that do not reach every signal, a phrase each; where unset, they refuse.
 
-    For instance `order_notional_max for account main (only symbol AAPL has it)`.
+    For instance `order_notional_max for account main (only symbol AAPL has it)`. The rate of cancels
+    is none of them: cancels always pass, and unset it only does not slow them down.
     """
     found: list[str] = []
     limits = rulebook.limits
     for name in LIMIT_NAMES:
+        if name == CANCEL_RATE:
+            continue
         of_kind: dict[LevelKey, Any] = {**(limits.rates if name in RATES else limits.numbers)}
         levels = [key for key, named in of_kind.items() if name in named]
         some = ", ".join(f"{level} {scope_id}" for level, scope_id in levels)

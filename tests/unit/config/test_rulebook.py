@@ -169,7 +169,7 @@ ONE = NUMERIC_LIMITS[0].name
         ),
         (
             "",
-            [f"{name} for account main" for name in LIMIT_NAMES],
+            [f"{name} for account main" for name in LIMIT_NAMES if name != CANCEL_RATE],
         ),
         (f"[limits]\nacknowledged_unlimited = {list(LIMIT_NAMES)}", []),
     ],
