@@ -96,8 +96,8 @@ def read_rulebook(
 def unset_limits(rulebook: Rulebook) -> list[str]:
     """The limits that do not reach every signal, a phrase each; where unset, they refuse.
 
-    For instance `order_notional_max for account main (only symbol AAPL has it)`. The rate of cancels
-    is none of them: cancels always pass, and unset it only does not slow them down.
+    For instance `order_notional_max for account main (only symbol AAPL has it)`. The rate of
+    cancels is none of them: cancels always pass, and unset it only does not slow them down.
     """
     found: list[str] = []
     limits = rulebook.limits
