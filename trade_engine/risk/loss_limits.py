@@ -186,6 +186,8 @@ class Marks:
         assert known.suspect is not None  # noqa: S101  price() looked
         another = time_ns != known.suspect_time_ns
         confirms = another and _within(price, known.suspect, band)
+        # As below: a clock that was set back does not begin the wait anew an hour from now.
+        known.out_since_ns = min(known.out_since_ns, now_ns)
         return confirms or now_ns - known.out_since_ns >= UNPROVEN_NS
 
 

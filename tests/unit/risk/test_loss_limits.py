@@ -181,6 +181,14 @@ def test_a_move_in_which_no_two_quotes_agree_counts_after_a_while() -> None:
     assert watched.see("60") == 60
 
 
+def test_a_clock_that_is_set_back_holds_up_no_move() -> None:
+    watched = Watched("100")
+    watched.see("100")
+    watched.see("80")
+    assert watched.see("80", again=True, after_ms=-3_600_000) == 100
+    assert watched.see("80", again=True, after_ms=UNPROVEN_NS // MS) == 80
+
+
 def test_a_fall_without_end_counts_after_a_while() -> None:
     watched, price = Watched("100"), D(100)
     watched.see("100")
