@@ -54,6 +54,8 @@ class Activity:
         """Count an approved order; what is older than keep_ns before it is forgotten."""
         self.executions[strategy_id] = self.executions.get(strategy_id, 0) + 1
         approved, asked_for_ns = self._approved, at_ns - keep_ns
+        key = (strategy_id, symbol, side, quantity)
+        approved.pop(key, None)  # the newest stands last
         while approved:
             oldest = next(iter(approved))
             if approved[oldest] >= asked_for_ns:
@@ -62,8 +64,6 @@ class Activity:
                 self.forgotten_ns = max(self.forgotten_ns, approved[oldest])
             del approved[oldest]
         if keep_ns:
-            key = (strategy_id, symbol, side, quantity)
-            approved.pop(key, None)  # the newest stands last
             approved[key] = at_ns
 
     def approvals(self, strategy_id: str, symbol: str) -> list[Approval]:

@@ -102,6 +102,17 @@ def test_an_equal_order_behind_more_than_are_remembered_is_refused_until_its_tim
     ]
 
 
+def test_an_order_of_a_kind_that_is_remembered_lets_nothing_be_forgotten() -> None:
+    activity = Activity()
+    for number in range(APPROVALS_MAX):
+        activity.approve("s", "AAPL", BUY, D(number), NOW_NS + number, 10 * MS)
+    activity.approve("s", "AAPL", BUY, D(5), NOW_NS + APPROVALS_MAX, 10 * MS)
+    assert activity.forgotten_ns == 0
+    assert len(activity.approvals("s", "AAPL")) == APPROVALS_MAX
+    activity.approve("s", "AAPL", BUY, D(-1), NOW_NS + APPROVALS_MAX, 10 * MS)
+    assert activity.forgotten_ns == NOW_NS
+
+
 def test_a_count_that_was_tampered_with_is_found() -> None:
     account = Ledgered()
     with account.batch() as batch:
