@@ -1,116 +1,120 @@
-"""EvaluateSignal: what SubmitSignal would decide now, with nothing written anywhere."""
+"""A what-if says what a submit would get now, and leaves no trace in either store."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 
+from tests.support.every_row import Everything, when_still
 from tests.support.trading import ACCOUNT, replicas, rulebook, signal, until_quiet
 from tests.support.wide import each_rate
-from trade_engine.domain.decision import Decision, Outcome, Reason
+from trade_engine.domain.decision import CheckResult, Decision, Outcome, Reason
 from trade_engine.domain.limits import STRATEGY_RATE, Level, Limits, Rate
 from trade_engine.domain.rulebook import Rulebook
-from trade_engine.domain.signal import Side, Signal
-from trade_engine.storage.redis.connect import RedisLink
+from trade_engine.domain.signal import Signal
+from trade_engine.storage.redis import keys
 
 pytestmark = pytest.mark.stores
-
-QUICK = Rate(1000, 1_000_000_000, 1000, "test:default")
-SLOW = Rate(1, 600_000_000_000, 3, "test:default")
-"""Nothing of it comes back while the test runs, and no key of it expires."""
-OF_ITS_TIME = frozenset({"signal_age", "quote", "duplicate"})
-"""Checks whose numbers say how long ago something was."""
-SAYS_WHEN = OF_ITS_TIME | {"strategy_rate"}
-"""Checks whose words do."""
-RENEWED = {"leases": {"expires_at"}}
-"""What engines write all the time, whether anybody asks or not."""
+HOUR_NS = 3_600 * 10**9
+ASKED = 3
+"""What-ifs of each signal: more than few's throttle would let through, if they took from it."""
+WAIT = re.compile(r"next in [0-9.]+ ms")
+"""What a throttle says of the time, which goes on."""
 
 
-def rules() -> Rulebook:
-    wide = rulebook(order_notional_max=20_000)
-    numbers = {(Level.DEFAULT, ""): wide.limits.in_force(0, ACCOUNT, "", "")}
-    rates = {(Level.DEFAULT, ""): each_rate(QUICK) | {STRATEGY_RATE: SLOW}}
-    return replace(wide, limits=Limits(wide.version, numbers, rates))
+def few_an_hour() -> Rulebook:
+    """Orders of at most 100,000, and of strategy few two at once.
+
+    Every rate is so slow that no throttle is forgotten, and none has room again, while a test runs.
+    """
+    wide = rulebook(order_notional_max=100_000)
+    [named] = wide.limits.numbers.values()
+    rates = {
+        (Level.DEFAULT, ""): each_rate(Rate(1, HOUR_NS, 100, "test:default")),
+        (Level.STRATEGY, "few"): {STRATEGY_RATE: Rate(1, HOUR_NS, 1, "test:few")},
+    }
+    limits = Limits(wide.version, {(Level.DEFAULT, ""): named}, rates)
+    return replace(wide, limits=limits)
 
 
-def rows(database_url: str) -> dict[str, list[str]]:
-    """Every row of every table, as text."""
-    url = database_url.replace("postgresql+psycopg://", "postgresql://")
-    found = {}
-    with psycopg.connect(url, autocommit=True) as connection:
-        tables = connection.execute(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-        ).fetchall()
-        for (table,) in tables:
-            query = sql.SQL("SELECT to_jsonb(t) - %s::text[] FROM {} AS t").format(
-                sql.Identifier(table)
-            )
-            of_table = connection.execute(query, [list(RENEWED.get(table, ()))]).fetchall()
-            found[table] = sorted(map(str, of_table))
-    return found
+@dataclass(frozen=True)
+class Case:
+    """A signal, and what becomes of it."""
+
+    wish: Signal
+    outcome: Outcome
+    reasons: tuple[Reason, ...] = ()
 
 
-async def keys(redis_url: str) -> dict[bytes, Any]:
-    """Every key: its value as Redis would save it, and whether it is to expire."""
-    link = RedisLink(redis_url)
-    [names] = await link.run(("KEYS", "*"))
-    found = {}
-    for name in names:
-        value, ttl = await link.run(("DUMP", name), ("PTTL", name))
-        found[name] = value, ttl > 0
-    await link.close()
-    return found
-
-
-def told(decision: Decision) -> list[tuple[Any, ...]]:
-    """All that the checks said, but for what only says how time passes."""
+def cases() -> list[Case]:
+    """In the order in which they are submitted: the second one empties few's throttle."""
     return [
-        (each.name, each.passed, each.reason, each.scope, each.unit, each.source, each.limit)
-        + (() if each.name in OF_ITS_TIME else (each.observed, each.projected))
-        + (() if each.name in SAYS_WHEN else (each.message,))
-        for each in decision.checks
+        Case(signal(15_000, strategy_id="few"), Outcome.APPROVED),
+        Case(signal(15_000, strategy_id="few"), Outcome.NO_ACTION, (Reason.AT_TARGET,)),
+        Case(signal(30_000, strategy_id="few"), Outcome.REJECTED, (Reason.STRATEGY_THROTTLED,)),
+        Case(signal(300_000), Outcome.REJECTED, (Reason.ORDER_NOTIONAL_LIMIT,)),
+        Case(signal(0, strategy_id="many"), Outcome.NO_ACTION, (Reason.AT_TARGET,)),
+        Case(signal(1_500, strategy_id="many", symbol="IBM"), Outcome.APPROVED),
     ]
 
 
-WISHES: list[tuple[Signal, Outcome, list[Reason]]] = [
-    (signal(30_000), Outcome.APPROVED, []),
-    (signal(30_000), Outcome.NO_ACTION, [Reason.AT_TARGET]),
-    (signal(-30_000, side=Side.SELL), Outcome.REJECTED, [Reason.ORDER_NOTIONAL_LIMIT]),
-    (
-        signal(1_500, strategy_id="busy"),
-        Outcome.REJECTED,
-        [Reason.STRATEGY_THROTTLED],
-    ),
-]
-
-
-async def test_it_decides_as_submitting_would_and_writes_nothing_anywhere(
+async def test_a_what_if_leaves_every_row_and_key_alone_and_says_what_a_submit_gets(
     database_url: str, redis_url: str
 ) -> None:
-    async with replicas(1, database_url, redis_url, rules()) as [run]:
-        await run.engine.submit(signal(15_000))
-        for number in range(4):
-            await run.engine.submit(signal(1_500 * number, strategy_id="busy", symbol="IBM"))
-        await until_quiet(run)
-        for wish, outcome, reasons in WISHES:
-            before = rows(database_url), await keys(redis_url)
-            evaluated = await run.engine.evaluate(wish)
-            assert told(await run.engine.evaluate(wish)) == told(evaluated)
-            assert (rows(database_url), await keys(redis_url)) == before
-            assert len(before[0]["journal"]) > 5
-            assert any(b"throttle" in name or b"strategy" in name for name in before[1])
-            assert (evaluated.outcome, evaluated.reasons) == (outcome, reasons), evaluated.message
-            assert (evaluated.order, evaluated.sequence) == (None, 0)
-            submitted = (await run.engine.submit(wish)).decision
-            assert told(submitted) == told(evaluated)
-            assert (submitted.outcome, submitted.reasons) == (outcome, reasons)
-            assert (submitted.sizing, submitted.limits_version) == (
-                evaluated.sizing,
-                evaluated.limits_version,
-            )
-            assert (rows(database_url), await keys(redis_url)) != before
+    async with replicas(1, database_url, redis_url, few_an_hour()) as [run]:
+        for case in cases():
+            before = await when_still(database_url, redis_url)
+            told = [await run.engine.evaluate(case.wish) for _ in range(ASKED)]
+            assert_same(before, await when_still(database_url, redis_url))
+            given = (await run.engine.submit(case.wish)).decision
             await until_quiet(run)
+            assert (given.outcome, tuple(given.reasons)) == (case.outcome, case.reasons)
+            assert {each.sequence for each in told} == {0}
+            assert [comparable(each) for each in told] == [comparable(given)] * ASKED
+
+
+async def test_what_is_read_of_the_stores_is_all_that_a_submit_writes(
+    database_url: str, redis_url: str
+) -> None:
+    """Else the test above would compare nothing."""
+    async with replicas(1, database_url, redis_url, few_an_hour()) as [run]:
+        before = await when_still(database_url, redis_url)
+        await run.engine.submit(signal(15_000, strategy_id="few"))
+        await until_quiet(run)
+        after = await when_still(database_url, redis_url)
+    tables = {name for (_, name), rows in after.rows.items() if rows != before.rows[_, name]}
+    assert tables >= {"accounts", "journal", "decisions", "orders", "positions"}
+    assert after.keys.keys() - before.keys.keys() == {
+        keys.throttle(ACCOUNT, "strategy:few").encode(),
+        keys.throttle(ACCOUNT, "account").encode(),
+        keys.batch(ACCOUNT, "replica-0").encode(),
+    }
+
+
+def assert_same(before: Everything, after: Everything) -> None:
+    """The tables one by one, so that a difference is told by its rows and not by all of them."""
+    assert after.rows.keys() == before.rows.keys()
+    for table, rows in before.rows.items():
+        assert after.rows[table] == rows, table
+    assert after.keys == before.keys
+
+
+def comparable(decision: Decision) -> dict[str, Any]:
+    """A decision as it is answered, without its place, its time, and the order that it became."""
+    return {
+        "outcome": decision.outcome,
+        "reasons": decision.reasons,
+        "message": WAIT.sub("", decision.message),
+        "sizing": decision.sizing,
+        "limits_version": decision.limits_version,
+        "checks": [_check(each) for each in decision.checks],
+    }
+
+
+def _check(check: CheckResult) -> dict[str, Any]:
+    """All that a check says; of an age the numbers go on by themselves."""
+    own = replace(check, message=WAIT.sub("", check.message))
+    return asdict(replace(own, observed=None, projected=None) if check.unit == "ms" else own)
