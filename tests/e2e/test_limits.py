@@ -31,6 +31,7 @@ port = 5001
 sender_comp_id = "ENGINE"
 target_comp_id = "VENUE"
 """
+UNSET = ("drawdown_max", "account_cancel_rate")
 BROKEN = TIGHT.replace("slippage_bps_max = 50", "slippage_bps_max = 0")
 
 
@@ -189,6 +190,22 @@ async def test_a_raise_from_the_file_to_its_end(
             await client.until_quiet()
         assert engine.stop() == 0
     await assert_clean(database_url)
+
+
+def test_a_check_tells_what_refuses_where_it_is_not_set_and_what_passes(tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    without = [line for line in TIGHT.splitlines() if not line.startswith(UNSET)]
+    assert len(without) == len(TIGHT.splitlines()) - len(UNSET)
+    file.write_text("\n".join(without))
+    code, out, _ = cli("127.0.0.1:1", "limits", "check", file)
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith("Not set")] == [
+        "Not set, and so refuses: drawdown_max for account default",
+        "Not set, and so lets every cancel pass: account_cancel_rate for account default",
+    ]
+    code, out, _ = cli("127.0.0.1:1", "limits", "check", file, "--json")
+    unset = [f"{name} for account default" for name in UNSET]
+    assert (code, json.loads(out)["unset"]) == (0, unset)
 
 
 def test_a_file_is_checked_without_an_engine(tmp_path: Path) -> None:

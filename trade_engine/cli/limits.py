@@ -71,21 +71,24 @@ def check(
     """Check a limits file, without any engine: every fault is told at once, with its line.
 
     Accounts that trade with a FIX session need --brokers; what is wrong in that file is told too.
-    The exit code is 2 if there are faults. Limits that no level sets are told too: those refuse.
+    The exit code is 2 if there are faults. Limits that no level sets are told too: those refuse,
+    all but account_cancel_rate, since cancels pass.
     """
-    from trade_engine.config import unset_limits  # noqa: PLC0415
+    from trade_engine.config import unset_cancel_rates, unset_limits  # noqa: PLC0415
 
     rulebook, faults = _read(file, instruments, brokers)
     if rulebook is None or faults:
         _tell_faults(faults, as_json=as_json)
         return FAULTY
-    unset = unset_limits(rulebook)
+    unset, cancels = unset_limits(rulebook), unset_cancel_rates(rulebook)
     if as_json:
-        print_json({"version": rulebook.version, "faults": [], "unset": unset})
+        print_json({"version": rulebook.version, "faults": [], "unset": unset + cancels})
         return 0
     say(f"{file}: no faults; version {rulebook.version}", "green")
     for each in unset:
         say(f"Not set, and so refuses: {each}", "yellow")
+    for each in cancels:
+        say(f"Not set, and so lets every cancel pass: {each}", "yellow")
     say_read_raises(rulebook.limits)
     return 0
 

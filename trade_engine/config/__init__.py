@@ -11,7 +11,7 @@ Imported by the wiring alone; a stranger to api, storage, brokers and embedded.
 
 from trade_engine.config.faults import ConfigFaults, Fault
 from trade_engine.config.loading import load_settings
-from trade_engine.config.rulebook import load_rulebook, unset_limits
+from trade_engine.config.rulebook import load_rulebook, unset_cancel_rates, unset_limits
 from trade_engine.config.settings import SettingInfo, Settings, described
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "described",
     "load_rulebook",
     "load_settings",
+    "unset_cancel_rates",
     "unset_limits",
 ]

@@ -99,11 +99,18 @@ def unset_limits(rulebook: Rulebook) -> list[str]:
     For instance `order_notional_max for account main (only symbol AAPL has it)`. The rate of
     cancels is none of them: cancels always pass, and unset it only does not slow them down.
     """
+    return _unset(rulebook, [name for name in LIMIT_NAMES if name != CANCEL_RATE])
+
+
+def unset_cancel_rates(rulebook: Rulebook) -> list[str]:
+    """The accounts whose cancels are not throttled, a phrase each: an unset rate lets them pass."""
+    return _unset(rulebook, [CANCEL_RATE])
+
+
+def _unset(rulebook: Rulebook, names: Iterable[str]) -> list[str]:
     found: list[str] = []
     limits = rulebook.limits
-    for name in LIMIT_NAMES:
-        if name == CANCEL_RATE:
-            continue
+    for name in names:
         of_kind: dict[LevelKey, Any] = {**(limits.rates if name in RATES else limits.numbers)}
         levels = [key for key, named in of_kind.items() if name in named]
         some = ", ".join(f"{level} {scope_id}" for level, scope_id in levels)

@@ -113,7 +113,10 @@ CANCEL_RATE = "account_cancel_rate"
 RATES = (STRATEGY_RATE, ACCOUNT_RATE, CANCEL_RATE)
 
 LIMIT_NAMES = (*(spec.name for spec in NUMERIC_LIMITS), *RATES)
-"""Every limit that a file may set, and that refuses where no level does."""
+"""Every limit that a file may set.
+
+Where no level sets it, it refuses; CANCEL_RATE alone does not, since cancels pass.
+"""
 
 NO_CEILING = Decimal("Infinity")
 NO_FLOOR = Decimal("-Infinity")

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from trade_engine.config import load_rulebook, unset_limits
+from trade_engine.config import load_rulebook, unset_cancel_rates, unset_limits
 from trade_engine.config.rulebook import DEFAULT_INSTRUMENTS, DEFAULT_LIMITS
 from trade_engine.domain.decision import Outcome
 from trade_engine.domain.limits import (
@@ -176,6 +176,17 @@ ONE = NUMERIC_LIMITS[0].name
 )
 def test_unset_limits_are_told(tmp_path: Path, limits: str, told: list[str]) -> None:
     assert unset_limits(load_rulebook(write(tmp_path, limits), None)) == told
+
+
+def test_an_unset_rate_of_cancels_refuses_nothing_and_is_told_apart(tmp_path: Path) -> None:
+    but_cancels = "\n".join(f"{name} = {ONCE}" for name in RATES if name != CANCEL_RATE)
+    named = f"[limits]\n{ALL_BUT_ONE}\n{ONE} = 1\n{but_cancels}"
+    rulebook = load_rulebook(write(tmp_path, named), None)
+    assert unset_limits(rulebook) == []
+    assert unset_cancel_rates(rulebook) == [f"{CANCEL_RATE} for account main"]
+    waived = f"{named}\nacknowledged_unlimited = ['{CANCEL_RATE}']"
+    for told in (f"{named}\n{CANCEL_RATE} = {ONCE}", waived):
+        assert unset_cancel_rates(load_rulebook(write(tmp_path, told), None)) == []
 
 
 def test_a_limit_set_for_every_symbol_is_set(tmp_path: Path) -> None:

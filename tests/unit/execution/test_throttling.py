@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.support.cases import MS, NOW_NS, signal
@@ -14,6 +16,8 @@ from trade_engine.domain.limits import (
     Rate,
     waived_rate,
 )
+from trade_engine.execution.ports import Verdicts
+from trade_engine.execution.requests import CancelRequest
 from trade_engine.execution.throttling import Throttles
 
 RATE = Rate(1, 1000 * MS, 0, "limits.toml:default")
@@ -31,6 +35,14 @@ def test_a_signal_takes_from_both_throttles_or_from_neither() -> None:
         ("strategy:momentum", True),
         ("account", False),
     ]
+
+
+async def test_a_cancel_whose_rate_is_not_set_asks_no_throttle_and_so_passes() -> None:
+    request = CancelRequest("o-1", "r-1", "a test", "olga", asyncio.Future())
+    throttles = Throttles(Limits("v", {}, {}), "main", NOW_NS)
+    throttles.ask_for_cancel(request)
+    assert throttles.requests == []
+    assert throttles.answers([]) == {id(request): Verdicts(None, None)}
 
 
 @pytest.mark.parametrize(
