@@ -207,7 +207,7 @@ replay: $(DEV_STAMP) ## a random workload, decided again by another process (SIG
 
 .PHONY: golden
 golden: $(DEV_STAMP) ## renew the golden journal, after a change of verdicts that is meant
-	@$(BIN)/python -m tests.workload --signals 1100 --seed 2026 golden
+	@$(BIN)/python -m tests.workload --signals 450 --seed 2026 golden
 
 # How it is done ---------------------------------------------------------------------------------
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.workload import concurrency, limits_change
 from tests.workload.elsewhere import audit_elsewhere
 from tests.workload.play import Player, WorkloadClock, engines, settle
+from tests.workload.refusals import ABSENT, every_refusal
 from tests.workload.scenario import scenario
+from trade_engine.domain.decision import Reason
+from trade_engine.domain.journal import EntryKind
 
 pytestmark = pytest.mark.stores
 
@@ -32,6 +36,19 @@ async def test_what_was_decided_is_decided_again_by_another_process(
     replayed = await asyncio.to_thread(audit_elsewhere, "replay", database_url)
     assert replayed["faults"] == []
     assert replayed["counts"]["decisions"] == SIGNALS
+
+
+async def test_every_refusal_is_brought_about_and_decided_again(
+    database_url: str, redis_url: str
+) -> None:
+    """What `make golden` begins with; each step says what must come of it."""
+    await every_refusal(database_url, redis_url, WorkloadClock())
+    journal = await concurrency.journal(database_url)
+    decided = [orjson.loads(each.payload) for each in journal if each.kind is EntryKind.DECISION]
+    seen = {reason for each in decided for reason in each["decision"]["reasons"]}
+    assert {each for each in Reason if each not in seen} == set(ABSENT)
+    replayed = await asyncio.to_thread(audit_elsewhere, "replay", database_url)
+    assert replayed["faults"] == []
 
 
 async def test_no_prefix_of_the_journal_passes_a_limit(

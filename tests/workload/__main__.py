@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.workload import concurrency, golden, limits_change
 from tests.workload.elsewhere import audit_elsewhere
 from tests.workload.play import Player, WorkloadClock, engines, settle
+from tests.workload.refusals import every_refusal
 from tests.workload.scenario import Step, scenario
 from trade_engine.auditing import AuditKind
 from trade_engine.embedded import EmbeddedServers
@@ -79,7 +80,8 @@ def run_limits(changes: int, replicas: int) -> int:
 def run_replay(signals: int, seed: int) -> int:
     """Play a scenario, then let another process decide all of it again; 1 for any fault."""
     with stores() as (database_url, redis_url, _):
-        counts = asyncio.run(_played(database_url, redis_url, 2, signals, scenario(seed, signals)))
+        steps = scenario(seed, signals)
+        counts = asyncio.run(_played(database_url, redis_url, 2, signals, steps, WorkloadClock()))
         audits = [audit_elsewhere(kind, database_url) for kind in AuditKind]
     print(f"seed {seed}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
     for each in audits:
@@ -91,20 +93,30 @@ def run_replay(signals: int, seed: int) -> int:
 
 
 def keep_golden(signals: int, seed: int) -> int:
-    """Play a scenario and keep its journal in tests/data."""
+    """Bring about every refusal, then play a scenario, and keep the journal in tests/data."""
     with stores() as (database_url, redis_url, _):
-        steps = scenario(seed, signals, mostly_tight=True)
-        asyncio.run(_played(database_url, redis_url, 1, signals, steps))
+        asyncio.run(_played_all(database_url, redis_url, signals, seed))
         entries = asyncio.run(concurrency.journal(database_url))
     golden.write(entries)
     print(f"{len(entries)} entries in {golden.GOLDEN.stat().st_size} bytes")
     return 0
 
 
-async def _played(
-    database_url: str, redis_url: str, replicas: int, signals: int, steps: Iterable[Step]
-) -> Counter[str]:
+async def _played_all(database_url: str, redis_url: str, signals: int, seed: int) -> None:
     clock = WorkloadClock()
+    await every_refusal(database_url, redis_url, clock)
+    steps = scenario(seed, signals, mostly_tight=True)
+    await _played(database_url, redis_url, 1, signals, steps, clock)
+
+
+async def _played(
+    database_url: str,
+    redis_url: str,
+    replicas: int,
+    signals: int,
+    steps: Iterable[Step],
+    clock: WorkloadClock,
+) -> Counter[str]:
     began = time.monotonic()
 
     def progress(counts: Counter[str]) -> None:

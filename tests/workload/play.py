@@ -34,6 +34,7 @@ from trade_engine.domain.market import Quote
 from trade_engine.domain.rulebook import Rulebook
 from trade_engine.domain.signal import Signal
 from trade_engine.execution.commands import HaltCommand, ResumeCommand, UpdateLimitsCommand
+from trade_engine.execution.limits_at_start import OnOtherLimits
 from trade_engine.wiring import Plan, Running, running
 
 DAY_NS = 86_400 * 10**9
@@ -107,9 +108,13 @@ class WorkloadClock:
     def __call__(self) -> int:
         return time.time_ns() + self._skipped_ns
 
+    def skip(self, ns: int) -> None:
+        """Move on by so much."""
+        self._skipped_ns += ns
+
     def skip_to_next_day(self) -> None:
         """Move on to a minute past midnight UTC."""
-        self._skipped_ns += DAY_NS - self() % DAY_NS + 60 * 10**9
+        self.skip(DAY_NS - self() % DAY_NS + 60 * 10**9)
 
 
 RAISE = """
@@ -166,8 +171,9 @@ async def engines(
             plan = Plan(
                 database_url,
                 redis_url,
-                _rulebook(limits_toml()),
+                rules(limits_toml()),
                 f"replica-{number}",
+                other_limits=OnOtherLimits.APPLY,
                 paper=VENUE,
                 clock=clock,
             )
@@ -288,5 +294,6 @@ def _file(text: str) -> FileText:
     return FileText("workload.toml", text)
 
 
-def _rulebook(text: str) -> Rulebook:
-    return read_rulebook(_file(text), FileText("instruments.toml", INSTRUMENTS), (), ())
+def rules(limits: str, instruments: str = INSTRUMENTS) -> Rulebook:
+    """A rulebook from the texts of its files."""
+    return read_rulebook(_file(limits), FileText("instruments.toml", instruments), (), ())

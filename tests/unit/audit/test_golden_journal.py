@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import orjson
+import pytest
 
 from tests.workload import golden
+from tests.workload.refusals import ABSENT
 from trade_engine.audit.replay import Replay
 from trade_engine.audit.verify import Verification
-from trade_engine.domain.decision import Reason
+from trade_engine.domain.decision import Checks, Reason
 from trade_engine.domain.journal import EntryKind, JournalEntry
+from trade_engine.domain.trading_state import ScopeKind
 from trade_engine.execution.decisions import decide_again
 from trade_engine.portfolio.ledger import book
 
 ENTRIES = golden.read()
+DECIDED = [orjson.loads(each.payload) for each in ENTRIES if each.kind is EntryKind.DECISION]
 
 
 def test_every_decision_comes_out_the_same() -> None:
@@ -48,31 +52,33 @@ def with_another_equity(entry: JournalEntry) -> JournalEntry:
     return replace(entry, payload=orjson.dumps(payload))
 
 
-ABSENT = {
-    "a workload has no list of strategies": {
-        Reason.STRATEGY_UNKNOWN,
-        Reason.STRATEGY_NOT_PERMITTED,
-    },
-    "its one foreign currency has a pair, whose quotes are sane and come all the time": {
-        Reason.CURRENCY_MISMATCH,
-        Reason.FX_QUOTE_MISSING,
-        Reason.FX_QUOTE_STALE,
-        Reason.FX_QUOTE_INVALID,
-    },
-    "its signals are of the moment": {Reason.SIGNAL_STALE, Reason.SIGNAL_FROM_FUTURE},
-    "its markets never close": {Reason.SESSION_UNKNOWN, Reason.SESSION_CLOSED},
-    "its firm keeps no books of its own": {Reason.PORTFOLIO_UNKNOWN},
-    "its limits let it spend a part of its cash only": {Reason.BUYING_POWER},
-    "no store takes a quote that is none, and the first one is its own earlier one": {
-        Reason.QUOTE_INVALID,
-        Reason.PRICE_BAND_UNKNOWN,
-    },
-    "its orders are seldom equal, and never so many": {
-        Reason.DUPLICATE_ORDER,
-        Reason.DUPLICATES_UNKNOWN,
-    },
-}
-"""Why there may be no signal that was refused for it; the tables of cases show these too."""
+def test_it_has_every_refusal_that_can_be_brought_about() -> None:
+    """What is not in it is judged by no journal: it is named, with why, or this fails."""
+    seen = {reason for each in DECIDED for reason in each["decision"]["reasons"]}
+    assert {each for each in Reason if each not in seen} == set(ABSENT)
+    assert all(ABSENT.values())
+
+
+def test_operators_close_in_it_with_and_without_success() -> None:
+    closing = [each["decision"] for each in DECIDED if each["context"].get("closing")]
+    assert {each["outcome"] for each in closing} == {"APPROVED", "REJECTED"}
+    assert len(closing) >= 3
+
+
+@pytest.mark.parametrize("outcome", ["APPROVED", "REJECTED"])
+@pytest.mark.parametrize("kind", [ScopeKind.ACCOUNT, ScopeKind.STRATEGY])
+def test_orders_are_let_through_and_refused_while_a_scope_may_only_reduce(
+    kind: ScopeKind, outcome: str
+) -> None:
+    """A check of the trading state names a scope as its source only where one is not ACTIVE."""
+    states = [
+        Checks.from_json(each["decision"]["checks"])[0]
+        for each in DECIDED
+        if each["decision"]["outcome"] == outcome
+    ]
+    assert {each.name for each in states} == {"trading_state"}
+    reduced = [each for each in states if each.passed or each.reason is Reason.REDUCE_ONLY]
+    assert any(each.source.startswith(f"{kind}:") for each in reduced)
 
 
 def test_it_has_something_of_everything() -> None:
@@ -86,14 +92,8 @@ def test_it_has_something_of_everything() -> None:
         EntryKind.DAY_ROLL,
         EntryKind.REPLACE_REQUESTED,
     }
-    decisions = [
-        orjson.loads(each.payload)["decision"]
-        for each in ENTRIES
-        if each.kind is EntryKind.DECISION
-    ]
+    decisions = [each["decision"] for each in DECIDED]
     assert {each["outcome"] for each in decisions} == {"APPROVED", "REJECTED", "NO_ACTION"}
-    reasons = {Reason(reason) for each in decisions for reason in each["reasons"]}
-    assert set(Reason) - reasons <= set().union(*ABSENT.values())
     said = [each.payload for each in ENTRIES]
     assert any(b'"exec_type":"REPLACED"' in each for each in said)
     assert any(b'"fx_rate"' in each for each in said), "an order in euros"
