@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -33,7 +34,8 @@ from tests.integration.embedded_support import (
     write_key,
     write_row,
 )
-from trade_engine.embedded import EmbeddedServers, guard
+from trade_engine.embedded import EmbeddedServers, guard, supervisor
+from trade_engine.embedded.guarded import GuardedProcess
 
 pytestmark = pytest.mark.faults
 
@@ -175,6 +177,25 @@ def test_what_dies_alone_comes_back(
     for name in ("PostgreSQL", "Valkey"):
         assert any(line.startswith(f"{name} {reason}; starting it again") for line in told), told
         assert any(line.startswith(f"{name} serves again") for line in told), told
+
+
+def test_whatever_a_restart_meets_the_next_one_is_tried(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [RuntimeError("nobody thought of this")]
+
+    def once_not(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return GuardedProcess(*arguments)
+
+    with EmbeddedServers.start(data_dir) as servers:
+        before = servers.valkey_pid
+        assert before is not None
+        monkeypatch.setattr(supervisor, "GuardedProcess", once_not)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: servers.valkey_pid not in (None, before))
+        assert not failures
 
 
 def test_a_server_that_cannot_come_back_is_tried_ever_more_slowly(

@@ -14,7 +14,10 @@ class LogTail:
     def __init__(self, log: Path) -> None:
         """`log` need not exist yet."""
         self._log = log
-        self._from = log.stat().st_size if log.exists() else 0
+        try:
+            self._from = log.stat().st_size
+        except OSError:
+            self._from = 0
 
     def read(self) -> str:
         """Return the last lines, each after a line break; a hint at the file if there are none."""

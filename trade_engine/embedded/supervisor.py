@@ -108,8 +108,8 @@ class Supervisor:
             tail = LogTail(self._server.log)
             try:
                 how = self._run_once()
-            except OSError as error:
-                how = f"could not be run: {error}"
+            except Exception as error:  # noqa: BLE001  whatever it was: nobody else starts it again
+                how = f"could not be run: {error!r}"
             if self._stopping.is_set():
                 return
             if not self._served:
