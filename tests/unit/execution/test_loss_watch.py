@@ -15,6 +15,7 @@ from tests.support.ledgered import ALLOWED, FUTURE, Ledgered, fill, market, rule
 from tests.support.wide import wide_limits
 from trade_engine.audit.verify import Verification
 from trade_engine.domain.account import ENGINE
+from trade_engine.domain.clock import NS_PER_S
 from trade_engine.domain.decision import Reason
 from trade_engine.domain.journal import EntryKind
 from trade_engine.domain.limits import Level, Limits
@@ -25,17 +26,19 @@ from trade_engine.domain.signal import Side
 from trade_engine.domain.trading_state import Scope, ScopeKind, TradingState
 from trade_engine.execution.commands import HaltCauseStands
 from trade_engine.execution.decisions import decide_signal
+from trade_engine.execution.engine import WATCH_EVERY_S
 from trade_engine.execution.fills import book_report
 from trade_engine.execution.loss_watch import check_resume, watch_losses
 from trade_engine.execution.observer import Alert
 from trade_engine.execution.order_changes import set_trading_state
 from trade_engine.portfolio.ledger import book
-from trade_engine.risk.loss_limits import Marks
+from trade_engine.risk.loss_limits import UNPROVEN_NS, Marks
 
 D = Decimal
 DAY = Session("24/7", "2023-11-14", 0, 0, NOW_NS + 10**15)
 TOMORROW = Session("24/7", "2023-11-15", DAY.closes_ns, DAY.closes_ns, DAY.closes_ns + 10**15)
 ACCOUNT = Scope(ScopeKind.ACCOUNT, "main")
+LOOKS_EVERY_NS = int(WATCH_EVERY_S * NS_PER_S)
 ACTIVE = told_to(TradingState.ACTIVE, ACCOUNT)
 
 
@@ -66,8 +69,8 @@ class Watched(Ledgered):
         return self.glance(price) + self.glance(price)
 
     def glance(self, price: int | str | None) -> list[str]:
-        """Look a quarter of a second later, at a new quote; answers with the orders canceled."""
-        self.now_ns += 250 * MS
+        """Look when the engine would, at a new quote; answers with the orders canceled."""
+        self.now_ns += LOOKS_EVERY_NS
         given = {} if price is None else market(AAPL=price)
         given = {name: replace(each, time_ns=self.now_ns) for name, each in given.items()}
         session = DAY if self.now_ns < DAY.closes_ns else TOMORROW
@@ -174,6 +177,42 @@ def test_one_bad_tick_stops_nobody_and_a_lasting_move_does() -> None:
     account.glance("50.5")
     assert account.trading() is None, "it counts from now on, and is seen for the first time"
     account.glance("50.5")
+    assert account.trading() is TradingState.REDUCE_ONLY
+
+
+@pytest.mark.parametrize("price", [92, 80])
+def test_a_breach_in_quotes_that_agree_stops_the_account_within_a_second(price: int) -> None:
+    """Within the band of the mark or not; the first of them comes just after a look."""
+    account = Watched(rules(daily=50))
+    account.glance(100)
+    began_ns = account.now_ns
+    while account.trading() is None and account.now_ns < began_ns + NS_PER_S:
+        account.glance(price)
+    assert account.trading() is TradingState.REDUCE_ONLY
+    [entry] = account.entries(EntryKind.TRADING_STATE)
+    assert entry["state"]["set_at_ns"] - began_ns <= NS_PER_S
+
+
+def test_a_breach_in_quotes_that_never_agree_stops_the_account_all_the_same() -> None:
+    account = Watched()
+    began_ns = account.now_ns
+    while account.trading() is None and account.now_ns < began_ns + 60 * NS_PER_S:
+        account.glance(60)
+        account.glance(75)
+    assert account.trading() is TradingState.REDUCE_ONLY
+    assert account.now_ns - began_ns <= UNPROVEN_NS + NS_PER_S
+    assert account.verified() == []
+
+
+def test_looks_in_a_row_are_one() -> None:
+    account = Watched()
+    account.glance(91)
+    account.glance(82)
+    for _ in range(10):
+        account.now_ns += MS - LOOKS_EVERY_NS
+        account.glance(78)
+    assert account.trading() is None
+    account.glance(78)
     assert account.trading() is TradingState.REDUCE_ONLY
 
 
