@@ -68,7 +68,7 @@ ACCOUNT_KEYS = {
     "on_drawdown": Key(BREACH, "what a breach of drawdown_max does; HALTED unless set"),
     "mark_band_bps": Key(
         number("a number of bps above 0", above=0),
-        "how far a quote may be from the one before and count at once; 1000 unless set",
+        "how far a quote may be from the mark before and replace it at once; 1000 unless set",
     ),
     "overfill_bps_max": Key(
         number("a number of bps, 0 or more", at_least=0),

@@ -38,8 +38,8 @@ class AccountTerms:
 
     broker is where its orders go that no route sends elsewhere. calendar says when its trading day
     ends: at the close of each of the calendar's sessions. What follows says what a breach of a loss
-    limit does, how far a quote may be from the one before and count at once, and how much more than
-    was ordered a broker may fill before the account halts.
+    limit does, how far a quote may be from the mark before and replace it at once, and how much
+    more than was ordered a broker may fill before the account halts.
     """
 
     account_id: str
