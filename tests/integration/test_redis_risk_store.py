@@ -456,6 +456,38 @@ async def test_after_a_pause_one_quote_is_no_measure(risk_store: RedisRiskStore)
     assert await earlier(risk_store, 100, 100, 100, 300, 100, every_s=3600) == [100] * 5
 
 
+@pytest.mark.parametrize(("short_ns", "held_against"), [(0, 200), (1, 100)])
+async def test_samples_are_apart_to_the_nanosecond(
+    risk_store: RedisRiskStore, short_ns: int, held_against: int
+) -> None:
+    """1 ns too soon a quote is no sample, though the second that it lies in is the 20th."""
+    every_s = 20 - short_ns / make.S
+    found = await earlier(risk_store, 100, 200, 200, 200, every_s=every_s)
+    assert found == [100, 100, 100, held_against]
+
+
+async def test_samples_of_the_future_take_no_others_along(risk_store: RedisRiskStore) -> None:
+    """A replica whose clock is ahead took them; the first quote after them is no measure alone."""
+    assert await earlier(risk_store, *[100] * 5) == [100] * 5
+    ahead_ns = make.NOW + 3600 * make.S
+    ahead = [make.quote("AAPL", "300", ahead_ns + n * 20 * make.S) for n in range(3)]
+    await risk_store.put_quotes(ahead, LATER)
+    now_ns = make.NOW + 100 * make.S
+    await risk_store.put_quotes([make.quote("AAPL", "300", now_ns)], now_ns)
+    asked = ask(symbols=["AAPL"])
+    asked.earlier = ["AAPL"]
+    assert (await risk_store.snapshot(asked)).earlier["AAPL"].bid == 100
+
+
+@pytest.mark.parametrize("damaged", ["", "!", "nonsense", "0" * 20, "\n\n"])
+async def test_a_quote_is_taken_in_the_place_of_what_is_damaged(
+    risk_store: RedisRiskStore, redis_link: RedisLink, damaged: str
+) -> None:
+    for key in (keys.quote("AAPL"), keys.earlier_quote("AAPL")):
+        await redis_link.run(("SET", key, damaged))
+    assert await earlier(risk_store, 100, 101, 102) == [100] * 3
+
+
 async def test_an_unreadable_quote_is_unknown(
     risk_store: RedisRiskStore, redis_link: RedisLink
 ) -> None:

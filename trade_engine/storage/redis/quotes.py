@@ -14,11 +14,11 @@ from trade_engine.storage.redis.encoding import Argument
 from trade_engine.storage.redis.subscription import Subscription
 
 BATCH_MAX = 500
-"""Quotes per script: it holds the server up for about a millisecond."""
+"""Quotes per script: it holds the server up for a few milliseconds."""
 
 SAMPLE_S, SAMPLES = 20, 3
 """So many quotes are kept, so many seconds apart or more. The price of orders is held against the
-middle one of them by price: one bad tick among them is not it, and it is at most a minute old."""
+middle one of them by price: a true one, or between two true ones, where one of the three is bad."""
 
 QuotesHeard = Callable[[list[Quote]], None]
 """Takes the quotes of one batch, in order; must not wait."""
