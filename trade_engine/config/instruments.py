@@ -101,7 +101,8 @@ FX_KEYS = {
     ),
     "band_bps_max": Key(
         number("a number of bps above 0", above=0),
-        "how far a quote may be from the one of about a minute before",
+        "how far a quote may be from the middle one of three earlier ones, kept as for "
+        "`price_band_bps_max`",
         required=True,
     ),
 }

@@ -318,8 +318,8 @@ class Snapshot:
 
     epoch and sequence are None when the store knows nothing of the account. state is None when it
     is the known one. controls are the trading states that operators set (None: unknown, so
-    refuse). quotes holds what is known of the symbols asked for; earlier their quotes of about a
-    minute before, of those asked for.
+    refuse). quotes holds what is known of the symbols asked for; earlier, of those asked
+    for, the quote that a price is held against: the middle one of three earlier ones.
     """
 
     epoch: str | None

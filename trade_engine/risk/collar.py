@@ -55,7 +55,7 @@ def check_price_collar(case: Case) -> Told | None:
         |limit price - earlier| <= earlier * price_band_bps_max / 10000
 
     Slippage bounds the price around the quote that sizes the order; this one holds where that
-    quote itself is wrong. The earlier quote is the middle one of three of the last minute or so.
+    quote itself is wrong. The earlier quote is the middle one of three, 20 s apart or more.
     Source: RTS 6 Art. 15(1)(a) ("over a specified period"), FIA 2024 1.3. Unit: a price.
     """
     sizing, scope = case.sizing, case.symbol_scope

@@ -1,8 +1,8 @@
 """Foreign money: at which rate it counts, and when no rate is to be had.
 
-A quote of a pair is held to more than a symbol's: fresh, sane, and within a band of the quote of
-about a minute before, since a rate that is wrong makes every number of the instrument wrong. What
-fails it is no rate, and what needs one is refused or left out as with a stale quote.
+A quote of a pair is held to more than a symbol's: fresh, sane, and within a band of an earlier
+quote, since a rate that is wrong makes every number of the instrument wrong. What fails it is no
+rate, and what needs one is refused or left out as with a stale quote.
 
 Two numbers come of it. Exposure, notional and cost count at the worst rate (see
 `FxPair.worst_rate`); equity, losses and fills at the reference, the middle of bid and ask, as
@@ -38,7 +38,7 @@ class NoRate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A pair, the last quote of its symbol, and the one of about a minute before."""
+    """A pair, the last quote of its symbol, and the one that is held to."""
 
     pair: FxPair
     quote: Quote | None

@@ -85,7 +85,7 @@ def check_restricted(case: Case) -> Told | None:
 def check_currency(case: Case) -> Told | None:
     """Another currency than the account's needs a pair that converts it, and a quote to do it by.
 
-    That quote is fresh, sane, and within the pair's band of the one of about a minute before.
+    That quote is fresh, sane, and within the pair's band of the earlier one.
     """
     instrument, currency = case.inputs.instrument, case.currency
     if instrument is None:
