@@ -49,13 +49,13 @@ class HubSettings:
     """How the hub paces itself; `*_s` are seconds.
 
     poll_s: how often the record is asked without a wake. coalesce_s: how long a tail rests after a
-    read at least, so that what is committed meanwhile is read together. It rests for as long as
-    the writing took where that is more: a message costs gRPC the same whatever is in it, and so
-    many subscribers take half of the loop's time at most. give_up_s:
-    for how long the record may fail before streams end with UNAVAILABLE. page: entries read at
-    once, and updates in a message at most. lag_max: undelivered updates that a subscriber may have.
-    recent_max: entries kept for those who join. readers_max: catch-ups that may ask the record at
-    once, so that a crowd of them leaves it to the path to capital too.
+    read at least, so that what is committed meanwhile is read together. It rests for half as long
+    as the writing took where that is more: a message costs gRPC the same whatever is in it, and so
+    many subscribers leave a third of the loop's time to others. give_up_s: for how long the record
+    may fail before streams end with UNAVAILABLE. page: entries read at once, and updates in a
+    message at most. lag_max: undelivered updates that a subscriber may have. recent_max: entries
+    kept for those who join. readers_max: catch-ups that may ask the record at once, so that a crowd
+    of them leaves it to the path to capital too.
     """
 
     poll_s: float = 1.0
@@ -215,7 +215,7 @@ class OrderUpdateHub:
 
     async def _rested(self, tail: Tail, writing_s: float) -> bool:
         """Rest, then wait for a wake, or for the time to look anyway; say whether it was a wake."""
-        await asyncio.sleep(max(self._settings.coalesce_s, writing_s))
+        await asyncio.sleep(max(self._settings.coalesce_s, writing_s / 2))
         try:
             async with asyncio.timeout(self._settings.poll_s):
                 await tail.woken.wait()
