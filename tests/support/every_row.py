@@ -1,7 +1,8 @@
 """Everything that both stores hold, to be compared whole: that something wrote nothing anywhere.
 
-What a running engine writes by itself, again and again, is left out: when its leases run out, and
-when its replicas were last heard of. That these rows and fields are there is kept.
+What a running engine writes by itself is left out: when its leases run out, when its replicas were
+last heard of, and up to which report the paper venue was acknowledged, which it may write long
+after. That these rows and fields are there is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import sqlalchemy
 from psycopg import sql
 
 REPLICAS = b"te:{_replicas}"
-BEATS = {("public", "sender_leases"): ("expires_at",)}
+BEATS = {
+    ("public", "sender_leases"): ("expires_at",),
+    ("paper", "accounts"): ("acknowledged_seq",),
+}
 """What a table's row says anew while nothing happens."""
 STILL_S = 0.3
 
