@@ -88,6 +88,13 @@ def test_a_commands_standard_output_is_its_answer_alone() -> None:
     assert "record_call_too_slow" in done.stderr
 
 
+def ran(program: str) -> subprocess.CompletedProcess[str]:
+    """A program in a process of its own, however it ended."""
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+
 def test_a_standard_error_that_was_put_in_place_for_a_while_is_not_kept() -> None:
     program = (
         "import io, sys, structlog\n"
@@ -99,9 +106,7 @@ def test_a_standard_error_that_was_put_in_place_for_a_while_is_not_kept() -> Non
         "sys.stderr = kept\n"
         "structlog.get_logger().info('heard')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    done = ran(program)
     assert (done.returncode, done.stdout) == (0, "")
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["heard"]
 
@@ -118,7 +123,5 @@ def test_a_standard_error_that_takes_nothing_stops_nobody() -> None:
         "    structlog.get_logger().error('lost')\n"
         "print('went on')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    done = ran(program)
     assert done.stdout == "went on\n"
